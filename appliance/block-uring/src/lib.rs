@@ -1,0 +1,1 @@
+//! Disks served through one io_uring per I/O thread

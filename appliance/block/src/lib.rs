@@ -1,0 +1,1 @@
+//! The seam between a disk device model and the engine that serves it

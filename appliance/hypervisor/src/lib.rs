@@ -1,0 +1,1 @@
+//! KVM: virtual machines, vCPUs, interrupts; the only user of kvm-ioctls

@@ -1,0 +1,1 @@
+//! The life cycle of an instance as a pure state machine, and the admission of requests

@@ -1,0 +1,1 @@
+//! Confines a vmm process: namespaces, user, limits and seccomp

@@ -1,0 +1,1 @@
+//! Network namespaces, routed taps and DHCP for VPCs

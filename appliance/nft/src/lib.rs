@@ -1,0 +1,1 @@
+//! Reads and applies nftables rulesets atomically

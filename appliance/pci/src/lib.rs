@@ -1,0 +1,1 @@
+//! PCI functions, configuration space, capabilities, MSI-X and the root bus

@@ -1,0 +1,1 @@
+//! Runs policy components in wasmtime under limits

@@ -1,0 +1,1 @@
+//! Vocabulary: typed ids, byte and sector counts, money and time

@@ -1,0 +1,1 @@
+//! Virtio queues, device models and the virtio-pci transport over guest-memory traits

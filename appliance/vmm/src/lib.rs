@@ -1,0 +1,1 @@
+//! One machine: the process that runs one instance
