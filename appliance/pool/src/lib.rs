@@ -1,0 +1,1 @@
+//! Disk and image files on a file system with reflink.
