@@ -1,0 +1,61 @@
+//! Placement decisions: why an instance is where it is.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One placement decision, as it was taken.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Decision {
+    /// Its id.
+    pub id: String,
+    /// The instance it was about.
+    pub instance_id: String,
+    /// When (RFC 3339).
+    #[schema(format = DateTime)]
+    pub decided_at: String,
+    /// The policy that decided: a plugin's name, or `built-in`.
+    pub policy: String,
+    /// SHA-256 of the policy's module, lower-case hex; absent for the built-in policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module_sha256: Option<String>,
+    /// The chosen host; absent when no host would do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_id: Option<String>,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Why the built-in policy had to decide in the plugin's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback_reason: Option<String>,
+    /// How long the policy took, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elapsed_ms: Option<f64>,
+    /// What became of each host that was looked at.
+    pub hosts: Vec<HostOutcome>,
+}
+
+/// What a decision made of one host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct HostOutcome {
+    /// The host.
+    pub host_id: String,
+    /// Chosen, fit or rejected.
+    pub outcome: Outcome,
+    /// The policy's score; higher is better.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What a decision makes of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The instance went there.
+    Chosen,
+    /// It would have done; another was better.
+    Fit,
+    /// It would not do.
+    Rejected,
+}

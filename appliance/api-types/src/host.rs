@@ -1,0 +1,43 @@
+//! The host itself.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The host that answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Host {
+    /// Its id.
+    pub id: String,
+    /// Version of the daemon.
+    pub version: String,
+    /// Virtual CPUs it may give to instances.
+    pub vcpus_total: u32,
+    /// Virtual CPUs given.
+    pub vcpus_used: u32,
+    /// Memory it may give to instances, MiB.
+    pub memory_total_mib: u64,
+    /// Memory given, MiB.
+    pub memory_used_mib: u64,
+    /// Disk space it may give, GiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_total_gib: Option<u64>,
+    /// Disk space given, GiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_used_gib: Option<u64>,
+    /// Instances that run.
+    pub instances_running: u64,
+    /// Instances in all.
+    pub instances_total: u64,
+    /// When the daemon started (RFC 3339).
+    #[schema(format = DateTime)]
+    pub started_at: String,
+}
+
+/// The daemon answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Health {
+    /// `ok`
+    pub status: String,
+    /// Version of the daemon.
+    pub version: String,
+}

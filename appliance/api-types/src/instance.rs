@@ -1,0 +1,254 @@
+//! Instances.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Where an instance is in its life. `RunInstances` leads from `Pending` through `Starting` to `Running`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub enum InstanceState {
+    /// Accepted; resources are being prepared.
+    Pending,
+    /// Its machine is being started.
+    Starting,
+    /// Its virtual CPUs run.
+    Running,
+    /// Asked to stop.
+    Stopping,
+    /// Not running; disks and addresses are kept.
+    Stopped,
+}
+
+impl InstanceState {
+    /// Every state, in the order of an instance's life.
+    pub const ALL: [Self; 5] = [
+        Self::Pending,
+        Self::Starting,
+        Self::Running,
+        Self::Stopping,
+        Self::Stopped,
+    ];
+
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "Pending",
+            Self::Starting => "Starting",
+            Self::Running => "Running",
+            Self::Stopping => "Stopping",
+            Self::Stopped => "Stopped",
+        }
+    }
+}
+
+/// Why an instance is in its state, when there is more to say than "it was asked to".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StateReason {
+    /// For programs.
+    pub code: String,
+    /// For people.
+    pub message: String,
+}
+
+/// An instance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Instance {
+    /// `i-…`
+    pub id: String,
+    /// A name for people; need not be unique.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Where it is in its life.
+    pub state: InstanceState,
+    /// Why, when there is more to say than that it was asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_reason: Option<StateReason>,
+    /// The instance type it was made from, if one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_type: Option<String>,
+    /// Virtual CPUs.
+    pub vcpus: u32,
+    /// Memory, MiB.
+    pub memory_mib: u64,
+    /// The image it was made from.
+    pub image_id: String,
+    /// Added to the kernel's command line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cmdline: Option<String>,
+    /// The host it was placed on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_id: Option<String>,
+    /// The placement decision that chose the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision_id: Option<String>,
+    /// Its disks, the system disk first.
+    pub disks: Vec<AttachedDisk>,
+    /// Its network interfaces, the primary one first.
+    pub network_interfaces: Vec<NetworkInterface>,
+    /// Labels set by the user.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// While true, the instance cannot be deleted.
+    #[serde(default)]
+    pub deletion_protection: bool,
+    /// The last start, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_start: Option<StartTimes>,
+    /// Process id of its machine monitor on the host, while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vmm_pid: Option<u32>,
+    /// From the request that started it to its first byte on the console, in milliseconds; absent until that byte came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_to_first_guest_output_ms: Option<f64>,
+    /// When it was made (RFC 3339).
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    /// When it last came to run (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub started_at: Option<String>,
+    /// When it last came to stop (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub stopped_at: Option<String>,
+}
+
+/// How long each step of an instance's last start took, in milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StartTimes {
+    /// Name of a step → how long it took, in milliseconds.
+    pub steps_ms: BTreeMap<String, f64>,
+    /// The whole, from the request to `Running`, in milliseconds.
+    pub total_ms: f64,
+}
+
+/// A disk as its instance sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AttachedDisk {
+    /// `d-…`
+    pub disk_id: String,
+    /// System or data.
+    pub role: crate::DiskRole,
+    /// Size, GiB.
+    pub size_gib: u64,
+    /// The name a Linux guest is expected to give it: `vda`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+}
+
+/// A network interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NetworkInterface {
+    /// `eni-…`
+    pub id: String,
+    /// The VPC it is in.
+    pub vpc_id: String,
+    /// The vswitch it is on.
+    pub vswitch_id: String,
+    /// Its IPv4 address.
+    #[schema(format = Ipv4)]
+    pub private_ip: String,
+    /// Its hardware address: `00:16:3e:…`.
+    pub mac: String,
+    /// The security groups that decide about its traffic.
+    pub security_group_ids: Vec<String>,
+}
+
+/// Run (or only create) instances.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunInstances {
+    /// The image to boot.
+    pub image_id: String,
+    /// An instance type such as `ecs.g6.large`; or else `vcpus` and `memory_mib`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_type: Option<String>,
+    /// Virtual CPUs; with `memory_mib`, instead of `instance_type`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub vcpus: Option<u32>,
+    /// Memory, MiB; with `vcpus`, instead of `instance_type`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub memory_mib: Option<u64>,
+    /// How many; all or none. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100)]
+    pub count: Option<u32>,
+    /// A name for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 128)]
+    pub name: Option<String>,
+    /// The vswitch to be on; without one, the VPC's only vswitch, or the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vswitch_id: Option<String>,
+    /// Up to 5; without any, the VPC's default security group.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 5)]
+    pub security_group_ids: Vec<String>,
+    /// A fixed address on the vswitch; only with `count` 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = Ipv4)]
+    pub private_ip: Option<String>,
+    /// Added to the kernel's command line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 2048)]
+    pub cmdline: Option<String>,
+    /// The system disk's size, GiB; at least the image's. Only for images that have a disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 32768)]
+    pub system_disk_gib: Option<u64>,
+    /// New, empty data disks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 16)]
+    pub data_disks: Vec<NewDataDisk>,
+    /// False: leave them stopped. Default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<bool>,
+    /// Refuse to delete them until this is taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deletion_protection: bool,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// Makes a repeated request answer what the first answered: up to 64 ASCII characters of your choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 64)]
+    pub client_token: Option<String>,
+    /// Check everything, change nothing: a request that would succeed answers the problem `DryRunOperation`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+}
+
+/// A data disk made with its instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewDataDisk {
+    /// Size, GiB.
+    #[schema(minimum = 1, maximum = 32768)]
+    pub size_gib: u64,
+    /// A name for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether it goes when its instance goes. Default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_with_instance: Option<bool>,
+}
+
+/// The instances a request made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct InstancesCreated {
+    /// In the order of their ids' creation.
+    pub instances: Vec<Instance>,
+}
+
+/// Stop or reboot an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StopInstance {
+    /// False: press the power button and wait for the guest; true: take the power away.
+    #[serde(default)]
+    pub force: bool,
+}

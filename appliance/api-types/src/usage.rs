@@ -1,0 +1,68 @@
+//! What was used and what it costs.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One charge: a stretch of an instance's use, priced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Charge {
+    /// The instance.
+    pub instance_id: String,
+    /// Start of the stretch (RFC 3339).
+    #[schema(format = DateTime)]
+    pub from: String,
+    /// End of the stretch (RFC 3339).
+    #[schema(format = DateTime)]
+    pub to: String,
+    /// Its length, seconds.
+    pub seconds: u64,
+    /// What it costs, a decimal.
+    pub amount: String,
+    /// ISO 4217 code of `amount`.
+    pub currency: String,
+    /// The policy that priced it: a plugin's name, or `built-in`.
+    pub policy: String,
+    /// SHA-256 of the policy's module, lower-case hex; absent for the built-in policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub module_sha256: Option<String>,
+    /// What was priced.
+    #[serde(default)]
+    pub lines: Vec<ChargeLine>,
+}
+
+/// One line of a charge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ChargeLine {
+    /// What: `vcpu`, `memory`, `disk`.
+    pub item: String,
+    /// How the amount came about, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// A decimal.
+    pub amount: String,
+}
+
+/// What an instance cost so far, in one currency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UsageTotal {
+    /// The instance.
+    pub instance_id: String,
+    /// Seconds charged.
+    pub seconds: u64,
+    /// What they cost, a decimal.
+    pub amount: String,
+    /// ISO 4217 code of `amount`.
+    pub currency: String,
+}
+
+/// Use and charges.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Usage {
+    /// The charges, oldest first, a page at a time.
+    pub charges: Vec<Charge>,
+    /// The totals over everything the request asked for, not only over this page.
+    pub totals: Vec<UsageTotal>,
+    /// Give this as `next_token` to get the next page of charges; absent on the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_token: Option<String>,
+}
