@@ -1,1 +1,3 @@
 //! One machine: the process that runs one instance
+
+mod devices;
