@@ -10,6 +10,7 @@ mod digest;
 mod id;
 mod mac;
 mod money;
+mod policy;
 mod size;
 mod time;
 
@@ -20,6 +21,7 @@ pub use id::{
 };
 pub use mac::MacAddress;
 pub use money::{Currency, CurrencyMismatch, Money};
+pub use policy::{FailureKind, ModuleDigest, PolicyFailure, PolicyIdentity};
 pub use rust_decimal::Decimal;
 pub use size::{ByteCount, SECTOR_SIZE};
 pub use time::Timestamp;
