@@ -56,11 +56,4 @@ impl PciFunction for HostBridge {
     fn bars(&self) -> Vec<DecodedBar> {
         Vec::new()
     }
-
-    fn reset(&self) {
-        self.config
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .reset();
-    }
 }

@@ -103,15 +103,6 @@ impl RootBus {
         }
     }
 
-    /// Resets every function to its state after power-on.
-    pub fn reset(&self) {
-        let _one_at_a_time = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, function) in self.functions() {
-            function.reset();
-        }
-        self.refresh();
-    }
-
     fn function(&self, bus: u8, device: u8, function: u8) -> Option<&Arc<dyn PciFunction>> {
         if bus != 0 || function != 0 {
             return None;
@@ -182,11 +173,6 @@ impl ConfigPorts {
         } else if let Some((number, device, function, register)) = target(self.address(), port) {
             bus.write_config(number, device, function, register, data);
         }
-    }
-
-    /// Back to the state after power-on.
-    pub fn reset(&self) {
-        *self.address.lock().unwrap_or_else(PoisonError::into_inner) = 0;
     }
 
     fn address(&self) -> u32 {

@@ -105,7 +105,6 @@ struct Bar {
 pub struct FunctionConfig {
     bytes: [u8; SPACE],
     writable: [u8; SPACE],
-    power_on: [u8; SPACE],
     bars: Vec<Bar>,
     next_capability: usize,
     last_capability: usize,
@@ -118,7 +117,6 @@ impl FunctionConfig {
         let mut config = Self {
             bytes: [0; SPACE],
             writable: [0; SPACE],
-            power_on: [0; SPACE],
             bars: Vec::new(),
             next_capability: CAPABILITIES_FIRST,
             last_capability: 0,
@@ -274,7 +272,7 @@ impl FunctionConfig {
         outcome
     }
 
-    /// Sets bytes whatever the masks say, until the next reset (device-driven registers, the data window of
+    /// Sets bytes whatever the masks say (device-driven registers, the data window of
     /// virtio's PCI-cfg capability). Bytes past 256 are dropped. Not for BARs, command or MSI-X control.
     pub fn set(&mut self, offset: usize, data: &[u8]) {
         for (index, value) in data.iter().enumerate() {
@@ -301,22 +299,10 @@ impl FunctionConfig {
         self.get16(COMMAND) & COMMAND_BUS_MASTER != 0
     }
 
-    /// Back to the state after construction: BARs unassigned, writable bits at their first values. Returns
-    /// what that changed, as [`FunctionConfig::write`] does.
-    pub fn reset(&mut self) -> ConfigWrite {
-        self.bytes = self.power_on;
-        let msix_control = self.msix.map(|msix| self.get16(msix + 2));
-        ConfigWrite {
-            moves: self.decode(),
-            msix_control,
-        }
-    }
-
     /// Sets the power-on value of bytes.
     fn put(&mut self, offset: usize, data: &[u8]) {
         for (index, value) in data.iter().enumerate() {
             self.bytes[offset + index] = *value;
-            self.power_on[offset + index] = *value;
         }
     }
 

@@ -16,6 +16,9 @@ pub struct DecodedBar {
 ///
 /// Offsets are guaranteed to lie inside the space addressed (4096 bytes of configuration, the BAR's size);
 /// lengths are 1 to 8 and an access may run over the end, where reads give ones and writes are dropped.
+///
+/// A machine that resets drops its functions and makes new ones, so there is no reset here; dropping a function
+/// stops the threads that work for it.
 pub trait PciFunction: Send + Sync {
     /// Reads configuration space.
     fn read_config(&self, offset: u16, data: &mut [u8]);
@@ -32,10 +35,6 @@ pub trait PciFunction: Send + Sync {
 
     /// The memory BARs decoded now: empty while memory decoding is off.
     fn bars(&self) -> Vec<DecodedBar>;
-
-    /// Back to the state after power-on: configuration space, BARs unassigned, device state. Called with all
-    /// vCPUs halted.
-    fn reset(&self);
 }
 
 /// Learns where a function's BAR is decoded, so that what hangs on guest-physical addresses (ioeventfds) can

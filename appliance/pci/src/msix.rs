@@ -45,19 +45,18 @@ struct State {
 impl MsixTable {
     /// A table of `vectors` vectors, disabled, every vector masked.
     pub fn new(vectors: u16, sink: Arc<dyn MsiSink>) -> Self {
+        let entry = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, VECTOR_MASKED, 0, 0, 0];
         let state = State {
-            table: Vec::new(),
+            table: entry.repeat(usize::from(vectors)),
             pending: vec![0; usize::from(vectors).div_ceil(64)],
             routed: vec![None; usize::from(vectors)],
             enabled: false,
             function_masked: false,
         };
-        let table = Self {
+        Self {
             sink,
             state: Mutex::new(state),
-        };
-        table.reset();
-        table
+        }
     }
 
     /// Number of vectors.
@@ -143,20 +142,6 @@ impl MsixTable {
             state.pending[index / 64] |= 1 << (index % 64);
         } else {
             self.sink.trigger(vector);
-        }
-    }
-
-    /// Back to the state after power-on.
-    pub fn reset(&self) {
-        let mut state = self.lock();
-        let vectors = state.routed.len();
-        state.enabled = false;
-        state.function_masked = false;
-        state.pending.fill(0);
-        let entry = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, VECTOR_MASKED, 0, 0, 0];
-        state.table = entry.repeat(vectors);
-        for vector in 0..vectors {
-            self.settle(&mut state, vector);
         }
     }
 
