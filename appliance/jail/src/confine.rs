@@ -96,7 +96,7 @@ fn empty_root() -> Result<(), Error> {
     let Some(at) = mounted else {
         return Err(Error::last("mount the empty root"));
     };
-    // SAFETY (each call): constant NUL-terminated paths; they concern this process's own mount namespace.
+    // SAFETY: each call: constant NUL-terminated paths; they concern this process's own mount namespace.
     Error::check("enter the empty root", unsafe { libc::chdir(at.as_ptr()) })?;
     // pivot_root(2): `.` twice stacks the old root on the new one, from where it is unmounted.
     // SAFETY: as above.
@@ -182,7 +182,7 @@ fn drop_bounding_set() -> Result<(), Error> {
 }
 
 fn become_user(uid: u32, gid: u32) -> Result<(), Error> {
-    // SAFETY (each call): no pointers but a null list of length 0; the process is single-threaded.
+    // SAFETY: each call: no pointers but a null list of length 0; the process is single-threaded.
     unsafe {
         Error::check(
             "drop the supplementary groups",

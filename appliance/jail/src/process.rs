@@ -56,10 +56,8 @@ impl Process {
         let fd = RawFd::try_from(fd)
             .map_err(|_| Error::Request("the kernel gave no descriptor".into()))?;
         // SAFETY: `pidfd_open` just returned this descriptor and nobody else has it.
-        let process = Self {
-            pid,
-            pidfd: unsafe { OwnedFd::from_raw_fd(fd) },
-        };
+        let pidfd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let process = Self { pid, pidfd };
         // The pidfd is open, so the pid cannot change hands between this look and the caller's use.
         if let Some(expected) = started
             && process.started()? != Some(expected)

@@ -305,7 +305,7 @@ extern "C" fn child(plan: *mut c_void) -> c_int {
 /// # Safety
 /// Only for `child`: replaces the calling process. The plan's pointers are valid.
 unsafe fn steps(plan: &mut Plan<'_>) -> &'static str {
-    // SAFETY (all calls below): system calls with descriptors, integers and pointers that the plan owns and that live
+    // SAFETY: all calls below: system calls with descriptors, integers and pointers that the plan owns and that live
     // until exec; each concerns this process only.
     unsafe {
         default_signals();

@@ -287,10 +287,8 @@ fn is_a_plain_user() {
 fn has_exactly_the_listed_descriptors() {
     let inheritable = own_binary();
     // SAFETY: makes the descriptor inheritable, which must not matter.
-    assert_eq!(
-        unsafe { libc::fcntl(inheritable.as_raw_fd(), libc::F_SETFD, 0) },
-        0
-    );
+    let set = unsafe { libc::fcntl(inheritable.as_raw_fd(), libc::F_SETFD, 0) };
+    assert_eq!(set, 0);
     assert_eq!(ok("descriptors"), "0 1 2 7");
 }
 
