@@ -1,0 +1,84 @@
+//! What the machine must have, per purpose: found by looking for the thing itself, installed by apt where there is apt.
+
+mod apt;
+mod backports;
+mod devices;
+mod needs;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+
+pub use apt::{download, install};
+use needs::Need;
+
+use crate::{privilege, progress};
+
+/// What the machine is being prepared for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Purpose {
+    /// Compiling the workspace.
+    Build,
+    /// Running the daemon and its instances.
+    Run,
+    /// The test suite.
+    Test,
+    /// The emulated host that runs a stock Linux guest.
+    Lab,
+}
+
+impl Purpose {
+    /// Everything that `cargo xtask test` does.
+    pub const ALL: [Self; 4] = [Self::Build, Self::Run, Self::Test, Self::Lab];
+}
+
+/// Makes the machine ready for these purposes, or says everything that is missing at once.
+pub fn ensure(purposes: &[Purpose]) -> Result<()> {
+    progress::quiet_step("set-up", || {
+        if purposes.iter().any(|p| *p != Purpose::Build) {
+            privilege::ensure()?;
+        }
+        let missing = needs::missing(purposes);
+        if !missing.is_empty() {
+            provide(&missing)?;
+        }
+        if purposes.contains(&Purpose::Run) || purposes.contains(&Purpose::Test) {
+            devices::check()?;
+        }
+        if purposes.contains(&Purpose::Lab) {
+            backports::ensure_qemu()?;
+        }
+        Ok(())
+    })
+}
+
+fn provide(missing: &[&Need]) -> Result<()> {
+    if !apt::is_available() {
+        let list: String = missing
+            .iter()
+            .map(|need| {
+                format!(
+                    "\n  {:<14} {} (Debian package {})",
+                    need.program, need.why, need.package
+                )
+            })
+            .collect();
+        bail!(
+            "this machine lacks the following, and packages are installed by themselves only on Debian and Ubuntu; install them, then try again:{list}"
+        );
+    }
+    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    apt::install(&packages)?;
+    let still: Vec<&str> = missing
+        .iter()
+        .filter(|need| !need.is_there())
+        .map(|need| need.program)
+        .collect();
+    if !still.is_empty() {
+        bail!(
+            "{} installed, but {} still cannot be found: is PATH unusual?",
+            packages.join(" "),
+            still.join(" ")
+        );
+    }
+    Ok(())
+}
