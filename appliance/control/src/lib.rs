@@ -1,1 +1,19 @@
-//! Use cases and reconcilers of the host
+//! Use cases and reconcilers of the host.
+//!
+//! [`Control`] is what a wire face calls. A use case judges a [command](commands), writes what is intended in one
+//! transaction and answers; [reconcilers](Control::open) then lead the host there through the [ports].
+//! Nothing in here knows HTTP, KVM, netlink or a file's name.
+
+#![forbid(unsafe_code)]
+
+pub mod commands;
+mod control;
+mod error;
+pub mod model;
+pub mod ports;
+mod settings;
+mod use_cases;
+
+pub use control::Control;
+pub use error::{ControlError, ErrorKind, Result};
+pub use settings::Settings;

@@ -1,0 +1,254 @@
+//! What the use cases take: one command each, parsed and typed, but not yet judged.
+
+use crate::model::{InnerAccessPolicy, RuleSpec, State};
+use ipnet::Ipv4Net;
+use std::{collections::BTreeMap, net::Ipv4Addr};
+use types::{
+    ByteCount, DiskId, ImageId, InstanceId, RuleId, SecurityGroupId, Timestamp, VpcId, VswitchId,
+};
+
+/// What every command that makes something carries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Request {
+    /// The same token with the same parameters answers what the first answered: at most 64 ASCII characters.
+    pub client_token: Option<String>,
+    /// Check everything and change nothing: what would succeed fails with `DryRunOperation`.
+    pub dry_run: bool,
+    /// When the request was received: nanoseconds of the host's monotonic clock; `None`: when the use case began.
+    pub received_ns: Option<u64>,
+}
+
+/// Begin an image (ECS ImportImage).
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct CreateImage {
+    /// Token and dry run.
+    pub request: Request,
+    /// Its name: 1 to 128 characters.
+    pub name: String,
+    /// For people; at most 256 characters.
+    pub description: Option<String>,
+    /// The beginning of every instance's kernel command line: at most 2048 printable ASCII characters.
+    pub cmdline: String,
+}
+
+/// A system disk's deviations from the image's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct SystemDisk {
+    /// Its size; at least the image's. `None`: the image's.
+    pub size: Option<ByteCount>,
+    /// Whether it goes with its instance; `None`: yes.
+    pub delete_with_instance: Option<bool>,
+}
+
+/// A data disk of a new instance.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub enum DataDisk {
+    /// A new, empty one.
+    New {
+        /// Its size: whole GiB, at most 32,768.
+        size: ByteCount,
+        /// A name for people.
+        name: Option<String>,
+        /// Whether it goes with its instance.
+        delete_with_instance: bool,
+    },
+    /// One that is Available.
+    Existing(DiskId),
+}
+
+/// Run instances (ECS RunInstances), or only create them (CreateInstance).
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct RunInstances {
+    /// Token, dry run and the time of receipt.
+    pub request: Request,
+    /// What to boot.
+    pub image: ImageId,
+    /// The type: sets vCPUs and memory unless they are given.
+    pub instance_type: Option<String>,
+    /// Virtual CPUs.
+    pub vcpus: Option<u32>,
+    /// Memory.
+    pub memory: Option<ByteCount>,
+    /// How many, 1 to 100.
+    pub amount: u32,
+    /// How many there must be at least for any to be made; `None`: all or none.
+    pub min_amount: Option<u32>,
+    /// Whether to start them; false leaves them Stopped.
+    pub start: bool,
+    /// A name for people, at most 128 characters.
+    pub name: Option<String>,
+    /// For people, at most 256 characters.
+    pub description: Option<String>,
+    /// Added to the image's kernel command line; together at most 2048 printable ASCII characters.
+    pub cmdline: String,
+    /// The system disk.
+    pub system_disk: SystemDisk,
+    /// Data disks, at most 16, in the order the guest sees them. Existing ones only with one instance.
+    pub data_disks: Vec<DataDisk>,
+    /// Where; `None`: the default vswitch, which is made when first needed.
+    pub vswitch: Option<VswitchId>,
+    /// A fixed address there; only with one instance.
+    pub private_ip: Option<Ipv4Addr>,
+    /// At most 5; none: the VPC's default group, which is made when first needed.
+    pub security_groups: Vec<SecurityGroupId>,
+    /// Labels, at most 20.
+    pub tags: BTreeMap<String, String>,
+    /// Whether they are protected from release.
+    pub deletion_protection: bool,
+}
+
+impl RunInstances {
+    /// One instance of that image, everything else left open.
+    #[must_use]
+    pub fn new(image: ImageId) -> Self {
+        Self {
+            request: Request::default(),
+            image,
+            instance_type: None,
+            vcpus: None,
+            memory: None,
+            amount: 1,
+            min_amount: None,
+            start: true,
+            name: None,
+            description: None,
+            cmdline: String::new(),
+            system_disk: SystemDisk::default(),
+            data_disks: Vec::new(),
+            vswitch: None,
+            private_ip: None,
+            security_groups: Vec::new(),
+            tags: BTreeMap::new(),
+            deletion_protection: false,
+        }
+    }
+}
+
+/// Change an instance's attributes (ECS ModifyInstanceAttribute); `None` leaves one as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModifyInstance {
+    /// The name for people.
+    pub name: Option<String>,
+    /// For people.
+    pub description: Option<String>,
+    /// Protection from release.
+    pub deletion_protection: Option<bool>,
+    /// All labels.
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+/// Make an empty data disk (ECS CreateDisk).
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct CreateDisk {
+    /// Token and dry run.
+    pub request: Request,
+    /// Its size: whole GiB, at most 32,768.
+    pub size: ByteCount,
+    /// A name for people.
+    pub name: Option<String>,
+}
+
+/// Make a VPC (CreateVpc).
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct CreateVpc {
+    /// Token and dry run.
+    pub request: Request,
+    /// Its addresses: 10/8, 172.16/12, 192.168/16 or a part of one, /8 to /28.
+    pub cidr: Ipv4Net,
+    /// A name for people.
+    pub name: Option<String>,
+}
+
+/// Make a vswitch (CreateVSwitch).
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct CreateVswitch {
+    /// Token and dry run.
+    pub request: Request,
+    /// The VPC.
+    pub vpc: VpcId,
+    /// Its addresses: a /16 to /29 in the VPC's, apart from other vswitches'.
+    pub cidr: Ipv4Net,
+    /// A name for people.
+    pub name: Option<String>,
+}
+
+/// Make a security group (CreateSecurityGroup).
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct CreateSecurityGroup {
+    /// Token and dry run.
+    pub request: Request,
+    /// The VPC; `None`: the default one.
+    pub vpc: Option<VpcId>,
+    /// A name for people.
+    pub name: Option<String>,
+    /// For people.
+    pub description: Option<String>,
+    /// Whether members reach each other without a rule.
+    pub inner_access: InnerAccessPolicy,
+}
+
+/// A rule to add.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRule {
+    /// What it says.
+    pub spec: RuleSpec,
+    /// Why it is there.
+    pub description: Option<String>,
+}
+
+/// A rule to take away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleSelector {
+    /// By its id.
+    Id(RuleId),
+    /// By what it says.
+    Spec(RuleSpec),
+}
+
+/// Which instances. Everything given must hold; an empty list asks nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InstanceFilter {
+    /// One of these ids.
+    pub ids: Vec<InstanceId>,
+    /// One of these states.
+    pub states: Vec<State>,
+    /// This very name.
+    pub name: Option<String>,
+    /// Made from this image.
+    pub image: Option<ImageId>,
+    /// In this VPC.
+    pub vpc: Option<VpcId>,
+    /// On this vswitch.
+    pub vswitch: Option<VswitchId>,
+    /// In this security group.
+    pub security_group: Option<SecurityGroupId>,
+    /// With all of these labels.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Which disks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiskFilter {
+    /// One of these ids; empty: any.
+    pub ids: Vec<DiskId>,
+    /// Of this instance.
+    pub instance: Option<InstanceId>,
+}
+
+/// Which decisions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DecisionFilter {
+    /// About this instance.
+    pub instance: Option<InstanceId>,
+}
+
+/// Which charges.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChargeFilter {
+    /// Of this instance.
+    pub instance: Option<InstanceId>,
+    /// Of stretches that end after this.
+    pub from: Option<Timestamp>,
+    /// Of stretches that begin before this.
+    pub to: Option<Timestamp>,
+}

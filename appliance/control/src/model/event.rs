@@ -1,0 +1,63 @@
+//! Events: what happened on the host, as it happens.
+
+use crate::model::{DiskState, ImageState, State};
+use types::{
+    DecisionId, DiskId, ImageId, InstanceId, SecurityGroupId, Timestamp, VpcId, VswitchId,
+};
+
+/// What something happened to, and its state after it (`None`: it is gone).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventSubject {
+    /// An instance changed state, or was released.
+    Instance(InstanceId, Option<State>),
+    /// The guest's first byte on its console.
+    FirstOutput(InstanceId),
+    /// A disk changed state, or was deleted.
+    Disk(DiskId, Option<DiskState>),
+    /// An image changed state, or was deleted.
+    Image(ImageId, Option<ImageState>),
+    /// A VPC was made or deleted.
+    Vpc(VpcId),
+    /// A vswitch was made or deleted.
+    Vswitch(VswitchId),
+    /// A security group or its rules changed.
+    SecurityGroup(SecurityGroupId),
+    /// A placement was decided.
+    Decision(DecisionId),
+    /// A stretch of an instance's use was charged.
+    Charge(InstanceId),
+}
+
+impl EventSubject {
+    /// For programs: `instance.state`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Instance(_, Some(_)) => "instance.state",
+            Self::Instance(_, None) => "instance.released",
+            Self::FirstOutput(_) => "instance.first_output",
+            Self::Disk(_, Some(_)) => "disk.state",
+            Self::Disk(_, None) => "disk.deleted",
+            Self::Image(_, Some(_)) => "image.state",
+            Self::Image(_, None) => "image.deleted",
+            Self::Vpc(_) => "vpc.changed",
+            Self::Vswitch(_) => "vswitch.changed",
+            Self::SecurityGroup(_) => "security_group.changed",
+            Self::Decision(_) => "decision.made",
+            Self::Charge(_) => "usage.charged",
+        }
+    }
+}
+
+/// Something happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Counts up by one from the daemon's start.
+    pub sequence: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What to.
+    pub subject: EventSubject,
+    /// For people.
+    pub message: String,
+}

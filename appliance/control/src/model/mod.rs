@@ -1,0 +1,26 @@
+//! What the host knows: the records the store keeps and the use cases answer with.
+//!
+//! They are serialised into the store, so a field may be added with a default and never change its meaning.
+
+mod disk;
+mod event;
+mod host;
+mod image;
+mod instance;
+mod network;
+mod policy;
+mod security;
+
+pub use ::instance::{State, StopReason};
+pub use disk::{Disk, DiskRole, DiskState};
+pub use event::{Event, EventSubject};
+pub use host::{Capacity, Health, HealthCheck, HostInfo, Limits};
+pub use image::{BootProtocol, Image, ImagePart, ImagePartKind, ImageState};
+pub use instance::{Console, Instance, Intent, Timings};
+pub use network::{InterfaceState, NetworkInterface, Vpc, Vswitch};
+pub use placement::{Decision, HostOutcome, Outcome};
+pub use policy::{Charge, ChargeLine, ChargeTotal, PolicyKind, PolicyStatus, Usage};
+pub use security::{
+    Direction, InnerAccessPolicy, Peer, PortRange, Protocol, RulePolicy, RuleSpec, SecurityGroup,
+    SecurityGroupRule,
+};

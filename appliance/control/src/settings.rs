@@ -1,0 +1,59 @@
+//! What the operator may set.
+
+use crate::model::Limits;
+use std::{path::PathBuf, time::Duration};
+use types::{ByteCount, HostId};
+
+/// Settings of the control plane of one host.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where the store is. One daemon per folder.
+    pub state_folder: PathBuf,
+    /// The host's id; `None`: made at the first start and kept in the store.
+    pub host: Option<HostId>,
+    /// The daemon's version, as shown.
+    pub version: String,
+    /// The zone the host is in.
+    pub zone: String,
+    /// Virtual CPUs that may be given to instances.
+    pub vcpus: u32,
+    /// Memory that may be given to instances.
+    pub memory: ByteCount,
+    /// What one request may ask for.
+    pub limits: Limits,
+    /// How long a guest has to power off before it is stopped by force.
+    pub stop_grace: Duration,
+    /// How often use is metered and charged.
+    pub metering_interval: Duration,
+    /// How often everything is compared with what it should be, without being asked to.
+    pub reconcile_interval: Duration,
+    /// Whether an instance that is to run, but whose machine was gone when the daemon came back (a reboot of the
+    /// host), is started again.
+    pub restart_vanished: bool,
+}
+
+impl Settings {
+    /// Settings for a host with that many virtual CPUs and that much memory to give.
+    #[must_use]
+    pub fn new(state_folder: PathBuf, vcpus: u32, memory: ByteCount) -> Self {
+        Self {
+            state_folder,
+            host: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            zone: "local".to_owned(),
+            vcpus,
+            memory,
+            limits: Limits {
+                max_vcpus: vcpus.max(1),
+                min_memory: ByteCount::from_mib(8),
+                max_memory: memory,
+                max_instances: 1000,
+                max_disks: 4000,
+            },
+            stop_grace: Duration::from_secs(30),
+            metering_interval: Duration::from_secs(60),
+            reconcile_interval: Duration::from_secs(30),
+            restart_vanished: false,
+        }
+    }
+}
