@@ -6,9 +6,9 @@ use utoipa::ToSchema;
 /// One placement decision, as it was taken.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Decision {
-    /// Its id.
+    /// `dec-…`
     pub id: String,
-    /// The instance it was about.
+    /// The instance it was about; one that was refused never came to be.
     pub instance_id: String,
     /// When (RFC 3339).
     #[schema(format = DateTime)]
@@ -27,10 +27,12 @@ pub struct Decision {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback_reason: Option<String>,
     /// How long the policy took, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub elapsed_ms: Option<f64>,
+    pub elapsed_ms: f64,
     /// What became of each host that was looked at.
     pub hosts: Vec<HostOutcome>,
+    /// What the policy was asked, so that the decision can be replayed; only when one decision is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<serde_json::Value>,
 }
 
 /// What a decision made of one host.

@@ -58,8 +58,10 @@ pub struct Disk {
     pub state: DiskState,
     /// System or data.
     pub role: DiskRole,
-    /// Size, GiB.
+    /// Size, GiB, rounded up.
     pub size_gib: u64,
+    /// Size, bytes: a system disk may be as small as its image.
+    pub size_bytes: u64,
     /// The instance it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
@@ -71,6 +73,10 @@ pub struct Disk {
     /// When it was made (RFC 3339).
     #[schema(format = DateTime)]
     pub created_at: String,
+    /// When it became its instance's (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
+    pub attached_at: Option<String>,
 }
 
 /// Make an empty data disk.

@@ -19,11 +19,9 @@ pub struct Host {
     /// Memory given, MiB.
     pub memory_used_mib: u64,
     /// Disk space it may give, GiB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disk_total_gib: Option<u64>,
-    /// Disk space given, GiB.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub disk_used_gib: Option<u64>,
+    pub disk_total_gib: u64,
+    /// Disk space given, GiB: what the disks may come to need.
+    pub disk_used_gib: u64,
     /// Instances that run.
     pub instances_running: u64,
     /// Instances in all.
@@ -33,11 +31,25 @@ pub struct Host {
     pub started_at: String,
 }
 
-/// The daemon answers.
+/// Whether the host works.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
-    /// `ok`
-    pub status: String,
+    /// Whether every check is fine.
+    pub ok: bool,
     /// Version of the daemon.
     pub version: String,
+    /// The checks.
+    pub checks: Vec<HealthCheck>,
+}
+
+/// One thing that has to work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HealthCheck {
+    /// What: `store`, `pool`, `scheduler`, `billing`.
+    pub name: String,
+    /// Whether it does.
+    pub ok: bool,
+    /// What is wrong, if it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }

@@ -10,8 +10,10 @@ pub enum ImageState {
     Creating,
     /// Complete: instances can be made from it.
     Available,
-    /// Its parts did not make an image; see `state_reason`.
+    /// Its parts did not make an image; see `state_reason`. The parts can be sent again.
     CreateFailed,
+    /// Being deleted.
+    Deleting,
 }
 
 impl ImageState {
@@ -22,6 +24,7 @@ impl ImageState {
             Self::Creating => "Creating",
             Self::Available => "Available",
             Self::CreateFailed => "CreateFailed",
+            Self::Deleting => "Deleting",
         }
     }
 }
@@ -53,6 +56,16 @@ impl ImagePartKind {
     }
 }
 
+/// How an image is booted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BootProtocol {
+    /// An ELF kernel with a PVH entry note.
+    Pvh,
+    /// A Linux bzImage by the 64-bit boot protocol.
+    Linux,
+}
+
 /// A part of an image that was received.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImagePart {
@@ -61,8 +74,7 @@ pub struct ImagePart {
     /// Its size, bytes.
     pub size_bytes: u64,
     /// SHA-256 of it, lower-case hex.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sha256: Option<String>,
+    pub sha256: String,
 }
 
 /// An image: what an instance boots.
@@ -72,11 +84,17 @@ pub struct Image {
     pub id: String,
     /// Its name.
     pub name: String,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     /// Where it is in its life.
     pub state: ImageState,
     /// Why, when something went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_reason: Option<crate::StateReason>,
+    /// How it is booted; known once it is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_protocol: Option<BootProtocol>,
     /// Its parts.
     pub parts: Vec<ImagePart>,
     /// The kernel command line of every instance made from it.
@@ -94,6 +112,10 @@ pub struct CreateImage {
     /// Its name.
     #[schema(min_length = 1, max_length = 128)]
     pub name: String,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 256)]
+    pub description: Option<String>,
     /// The kernel command line of every instance made from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 2048)]

@@ -60,8 +60,13 @@ pub struct Instance {
     /// A name for people; need not be unique.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     /// Where it is in its life.
     pub state: InstanceState,
+    /// What it is to become; the host leads it there.
+    pub intent: InstanceIntent,
     /// Why, when there is more to say than that it was asked to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_reason: Option<StateReason>,
@@ -78,11 +83,9 @@ pub struct Instance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cmdline: Option<String>,
     /// The host it was placed on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host_id: Option<String>,
+    pub host_id: String,
     /// The placement decision that chose the host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub decision_id: Option<String>,
+    pub decision_id: String,
     /// Its disks, the system disk first.
     pub disks: Vec<AttachedDisk>,
     /// Its network interfaces, the primary one first.
@@ -95,7 +98,7 @@ pub struct Instance {
     pub deletion_protection: bool,
     /// The last start, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_start: Option<StartTimes>,
+    pub last_start: Option<StartTimings>,
     /// Process id of its machine monitor on the host, while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vmm_pid: Option<u32>,
@@ -115,13 +118,32 @@ pub struct Instance {
     pub stopped_at: Option<String>,
 }
 
-/// How long each step of an instance's last start took, in milliseconds.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct StartTimes {
-    /// Name of a step → how long it took, in milliseconds.
-    pub steps_ms: BTreeMap<String, f64>,
-    /// The whole, from the request to `Running`, in milliseconds.
-    pub total_ms: f64,
+/// What an instance is to become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceIntent {
+    /// It is to run.
+    Running,
+    /// It is to stop, or to stay stopped.
+    Stopped,
+    /// It is to go, with everything that goes with it.
+    Released,
+}
+
+/// How far into an instance's last start each step was done: milliseconds since the host received the request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct StartTimings {
+    /// Accepted: placed, and on stable storage.
+    pub accepted_ms: f64,
+    /// Disks and interface were ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepared_ms: Option<f64>,
+    /// Its virtual CPUs ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_ms: Option<f64>,
+    /// The guest's first byte on the serial console.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_output_ms: Option<f64>,
 }
 
 /// A disk as its instance sees it.
@@ -131,8 +153,6 @@ pub struct AttachedDisk {
     pub disk_id: String,
     /// System or data.
     pub role: crate::DiskRole,
-    /// Size, GiB.
-    pub size_gib: u64,
     /// The name a Linux guest is expected to give it: `vda`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
@@ -173,18 +193,26 @@ pub struct RunInstances {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub memory_mib: Option<u64>,
-    /// How many; all or none. Default 1.
+    /// How many. Default 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 100)]
     pub count: Option<u32>,
+    /// How many there must be at least for any to be made; default: all of `count`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100)]
+    pub min_count: Option<u32>,
     /// A name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 128)]
     pub name: Option<String>,
-    /// The vswitch to be on; without one, the VPC's only vswitch, or the default.
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 256)]
+    pub description: Option<String>,
+    /// The vswitch to be on; without one, the default vswitch, which is made when first needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vswitch_id: Option<String>,
-    /// Up to 5; without any, the VPC's default security group.
+    /// Up to 5; without any, the VPC's default group, which is made when first needed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 5)]
     pub security_group_ids: Vec<String>,
@@ -196,11 +224,10 @@ pub struct RunInstances {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 2048)]
     pub cmdline: Option<String>,
-    /// The system disk's size, GiB; at least the image's. Only for images that have a disk.
+    /// How the system disk differs from the image's. Only for images that have a disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 32768)]
-    pub system_disk_gib: Option<u64>,
-    /// New, empty data disks.
+    pub system_disk: Option<NewSystemDisk>,
+    /// Data disks, in the order the guest sees them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 16)]
     pub data_disks: Vec<NewDataDisk>,
@@ -222,19 +249,57 @@ pub struct RunInstances {
     pub dry_run: bool,
 }
 
-/// A data disk made with its instance.
+/// How a system disk differs from its image's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct NewDataDisk {
-    /// Size, GiB.
-    #[schema(minimum = 1, maximum = 32768)]
-    pub size_gib: u64,
-    /// A name for people.
+pub struct NewSystemDisk {
+    /// Size, GiB; at least the image's, which is the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    #[schema(minimum = 1, maximum = 32768)]
+    pub size_gib: Option<u64>,
     /// Whether it goes when its instance goes. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_with_instance: Option<bool>,
+}
+
+/// A data disk of a new instance: a new one of `size_gib`, or the existing `disk_id`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewDataDisk {
+    /// Size of a new, empty disk, GiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 32768)]
+    pub size_gib: Option<u64>,
+    /// An Available disk; only with `count` 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_id: Option<String>,
+    /// A name for people; of a new disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 128)]
+    pub name: Option<String>,
+    /// Whether it goes when its instance goes; of a new disk. Default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_with_instance: Option<bool>,
+}
+
+/// Change an instance; what is absent stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModifyInstance {
+    /// The name for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 128)]
+    pub name: Option<String>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 256)]
+    pub description: Option<String>,
+    /// While true, the instance cannot be deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_protection: Option<bool>,
+    /// All of its labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<BTreeMap<String, String>>,
 }
 
 /// The instances a request made.

@@ -38,3 +38,60 @@ pub use plugin::*;
 pub use problem::*;
 pub use security_group::*;
 pub use usage::*;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_request_is_enough_and_stays_small() {
+        let run: RunInstances = serde_json::from_str(r#"{"image_id":"m-1"}"#).unwrap();
+        assert_eq!(
+            serde_json::to_string(&run).unwrap(),
+            r#"{"image_id":"m-1"}"#
+        );
+        let rule: NewRule = serde_json::from_str(
+            r#"{"direction":"ingress","protocol":"icmp","peer_cidr":"0.0.0.0/0"}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            (rule.priority, &*rule.port_range, rule.policy),
+            (1, "-1/-1", RulePolicy::Accept)
+        );
+    }
+
+    #[test]
+    fn a_misspelt_field_is_refused() {
+        for wrong in [
+            serde_json::from_str::<RunInstances>(r#"{"image_id":"m-1","vcpu":2}"#).err(),
+            serde_json::from_str::<RunInstances>(r#"{"image_id":"m-1","data_disks":[{"size":1}]}"#)
+                .err(),
+            serde_json::from_str::<StopInstance>(r#"{"forced":true}"#).err(),
+        ] {
+            assert!(wrong.unwrap().to_string().contains("unknown field"));
+        }
+    }
+
+    #[test]
+    fn states_are_spelled_alike_on_the_wire_and_in_tables() {
+        for state in InstanceState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+        assert_eq!(
+            serde_json::to_value(DiskState::InUse).unwrap(),
+            DiskState::InUse.as_str()
+        );
+        for kind in ImagePartKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+    }
+
+    #[test]
+    fn an_answer_may_gain_fields() {
+        let page: Page<StateReason> =
+            serde_json::from_str(r#"{"items":[{"code":"a","message":"b","new":1}],"total":1}"#)
+                .unwrap();
+        assert_eq!(page.items.len(), 1);
+        assert_eq!(page.next_token, None);
+    }
+}

@@ -13,9 +13,8 @@ pub struct Vpc {
     pub name: Option<String>,
     /// Its addresses: `10.0.0.0/16`.
     pub cidr: String,
-    /// Its vswitches.
-    #[serde(default)]
-    pub vswitch_ids: Vec<String>,
+    /// Whether it is where instances go whose request names no vswitch.
+    pub is_default: bool,
     /// When it was made (RFC 3339).
     #[schema(format = DateTime)]
     pub created_at: String,
@@ -52,9 +51,10 @@ pub struct Vswitch {
     pub vpc_id: String,
     /// Its addresses: `10.0.1.0/24`.
     pub cidr: String,
-    /// How many addresses are left.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub available_ip_count: Option<u64>,
+    /// Whether it is where instances go whose request names no vswitch.
+    pub is_default: bool,
+    /// How many addresses are free.
+    pub available_ip_count: u64,
     /// When it was made (RFC 3339).
     #[schema(format = DateTime)]
     pub created_at: String,

@@ -61,8 +61,7 @@ impl Protocol {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SecurityGroupRule {
     /// `sgr-…`
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
+    pub id: String,
     /// Which way.
     pub direction: Direction,
     /// Accept or drop.
@@ -85,8 +84,10 @@ pub struct SecurityGroupRule {
     pub peer_group_id: Option<String>,
     /// Why this rule is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 512)]
     pub description: Option<String>,
+    /// When it was made (RFC 3339).
+    #[schema(format = DateTime)]
+    pub created_at: String,
 }
 
 /// A rule to add or to take away. Rules are ordered by priority; at equal priority, drop wins.
@@ -149,11 +150,16 @@ pub struct SecurityGroup {
     /// A name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     /// The VPC it is of.
     pub vpc_id: String,
+    /// Whether it is the group of instances whose request names none.
+    pub is_default: bool,
     /// Whether members reach each other without a rule.
     pub inner_access_policy: InnerAccessPolicy,
-    /// Its rules.
+    /// Its rules, oldest first; at most 200.
     pub rules: Vec<SecurityGroupRule>,
     /// When it was made (RFC 3339).
     #[schema(format = DateTime)]
@@ -164,12 +170,17 @@ pub struct SecurityGroup {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateSecurityGroup {
-    /// The VPC it is of.
-    pub vpc_id: String,
+    /// The VPC it is of; absent: the default one, which is made when first needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vpc_id: Option<String>,
     /// A name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 128)]
     pub name: Option<String>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 256)]
+    pub description: Option<String>,
     /// Whether members reach each other without a rule.
     #[serde(default)]
     pub inner_access_policy: InnerAccessPolicy,
@@ -182,11 +193,25 @@ pub struct CreateSecurityGroup {
     pub dry_run: bool,
 }
 
-/// Add rules to, or take rules from, a security group; all or none.
+/// Add rules to a security group; all or none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ChangeRules {
-    /// The rules. One that is already there is not added twice; one that is not there need not be taken away.
+pub struct AuthorizeRules {
+    /// The rules. One that is already there is not added twice.
     #[schema(min_items = 1, max_items = 200)]
     pub rules: Vec<NewRule>,
+}
+
+/// Take rules from a security group, by what they say or by their ids; all or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeRules {
+    /// What the rules say; their descriptions don't count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 200)]
+    pub rules: Vec<NewRule>,
+    /// The rules' ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 200)]
+    pub rule_ids: Vec<String>,
 }

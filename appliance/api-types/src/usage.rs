@@ -6,6 +6,8 @@ use utoipa::ToSchema;
 /// One charge: a stretch of an instance's use, priced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Charge {
+    /// `chg-…`
+    pub id: String,
     /// The instance.
     pub instance_id: String,
     /// Start of the stretch (RFC 3339).
@@ -25,6 +27,9 @@ pub struct Charge {
     /// SHA-256 of the policy's module, lower-case hex; absent for the built-in policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module_sha256: Option<String>,
+    /// Why the built-in policy had to price it in the plugin's place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback_reason: Option<String>,
     /// What was priced.
     #[serde(default)]
     pub lines: Vec<ChargeLine>,
