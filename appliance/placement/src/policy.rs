@@ -114,7 +114,7 @@ impl Fit {
 /// The failure of `policy` to give an answer that passes [`check_verdicts`].
 pub(crate) fn invalid_answer(policy: PolicyIdentity, message: String) -> PolicyFailure {
     PolicyFailure {
-        policy,
+        policy: Box::new(policy),
         kind: FailureKind::InvalidAnswer,
         message,
     }

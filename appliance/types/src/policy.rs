@@ -106,7 +106,7 @@ impl fmt::Display for FailureKind {
 #[error("policy {policy} {kind}: {message}")]
 pub struct PolicyFailure {
     /// Who failed.
-    pub policy: PolicyIdentity,
+    pub policy: Box<PolicyIdentity>,
     /// In which way.
     pub kind: FailureKind,
     /// The details, in the policy's own words where it had any.
@@ -130,11 +130,11 @@ mod tests {
     #[test]
     fn a_failure_names_the_policy_and_what_it_did() {
         let failure = PolicyFailure {
-            policy: PolicyIdentity {
+            policy: Box::new(PolicyIdentity {
                 name: "spread".to_owned(),
                 module_sha256: ModuleDigest::Sha256(Sha256Digest::new([0xab; 32])),
                 configuration_sha256: Sha256Digest::of(b""),
-            },
+            }),
             kind: FailureKind::Deadline,
             message: "no answer within 50 ms".to_owned(),
         };
