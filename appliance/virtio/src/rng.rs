@@ -1,0 +1,28 @@
+//! The entropy device (virtio 1.2 §5.4): one queue whose buffers are filled with random bytes.
+
+use vm_memory::GuestMemory;
+
+use crate::Chain;
+use crate::queue::write_bytes;
+
+/// Size of the request queue.
+pub const QUEUE_SIZE: u16 = 64;
+
+/// The most bytes one request is given; the driver sees the true length in the used ring and asks again.
+pub const MAX_BYTES: u32 = 4096;
+
+/// How many bytes the request may get, at most [`MAX_BYTES`].
+pub fn wanted(chain: &Chain) -> u32 {
+    if chain.defect.is_some() {
+        return 0;
+    }
+    u32::try_from(Chain::total(&chain.writable))
+        .unwrap_or(MAX_BYTES)
+        .min(MAX_BYTES)
+}
+
+/// Hands `bytes` to the guest; returns how many were written, for the used ring.
+pub fn fill<M: GuestMemory>(mem: &M, chain: &Chain, bytes: &[u8]) -> u32 {
+    let room = usize::try_from(wanted(chain)).unwrap_or(0).min(bytes.len());
+    u32::try_from(write_bytes(mem, &chain.writable, &bytes[..room])).unwrap_or(0)
+}
