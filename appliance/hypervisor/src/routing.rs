@@ -29,6 +29,14 @@ impl Routes {
         }
     }
 
+    /// Sets or takes away the message of `gsi` and returns the one before.
+    fn set(&mut self, gsi: u32, message: Option<(u64, u32)>) -> Option<(u64, u32)> {
+        match message {
+            Some(message) => self.messages.insert(gsi, message),
+            None => self.messages.remove(&gsi),
+        }
+    }
+
     fn table(&self) -> Result<KvmIrqRouting, KvmError> {
         let inputs = (0..IOAPIC_INPUTS).flat_map(|gsi| {
             let pic = match gsi / PIC_INPUTS {
@@ -139,15 +147,18 @@ impl MsiLine {
     /// KVM refuses the message or has no room for it.
     pub fn route(&self, message: Option<(u64, u32)>) -> Result<(), KvmError> {
         let mut routes = self.vm.routes();
-        match message {
-            Some(message) => routes.messages.insert(self.gsi, message),
-            None => routes.messages.remove(&self.gsi),
-        };
-        let table = routes.table()?;
-        self.vm
-            .raw()
-            .set_gsi_routing(&table)
-            .map_err(KvmError::of("routing an interrupt"))
+        let before = routes.set(self.gsi, message);
+        let applied = routes.table().and_then(|table| {
+            self.vm
+                .raw()
+                .set_gsi_routing(&table)
+                .map_err(KvmError::of("routing an interrupt"))
+        });
+        if applied.is_err() {
+            // One message that KVM refuses must not spoil the table for all others.
+            routes.set(self.gsi, before);
+        }
+        applied
     }
 
     /// Sends the message. Never waits; does nothing without one.
