@@ -109,7 +109,7 @@ impl Invocation {
     /// Runs it silently and returns its standard output; an error quotes the end of what it wrote.
     pub fn read(self) -> Result<String> {
         let shown = self.shown();
-        let (status, out, err) = self.capture()?;
+        let Output { status, out, err } = self.capture()?;
         if !status.success() {
             bail!(
                 "`{shown}` ended with {status}:\n{}",
@@ -121,7 +121,7 @@ impl Invocation {
 
     /// Runs it silently; whether it could be started and exited with 0.
     pub fn succeeds(self) -> bool {
-        self.capture().is_ok_and(|(status, _, _)| status.success())
+        self.capture().is_ok_and(|output| output.status.success())
     }
 
     /// Starts it; the caller reads its standard output and owns its end.
@@ -144,14 +144,20 @@ impl Invocation {
             deadline: Instant::now() + limit,
             shielded,
             ended: None,
+            left: false,
         })
     }
 
-    fn capture(self) -> Result<(ExitStatus, String, String)> {
+    /// Runs it silently and returns how it ended and what it wrote.
+    pub fn capture(self) -> Result<Output> {
         let mut out = tempfile::tempfile().context("cannot create a temporary file")?;
         let mut err = tempfile::tempfile().context("cannot create a temporary file")?;
         let status = self.wait_for(out.try_clone()?.into(), err.try_clone()?.into())?;
-        Ok((status, contents(&mut out)?, contents(&mut err)?))
+        Ok(Output {
+            status,
+            out: contents(&mut out)?,
+            err: contents(&mut err)?,
+        })
     }
 
     fn wait_for(self, stdout: Stdio, stderr: Stdio) -> Result<ExitStatus> {
@@ -200,6 +206,17 @@ impl Invocation {
     }
 }
 
+/// How a child ended and what it wrote.
+#[derive(Debug)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub err: String,
+}
+
 /// A running child and its process group; stopped when dropped.
 pub struct Group {
     child: Child,
@@ -207,6 +224,7 @@ pub struct Group {
     deadline: Instant,
     shielded: bool,
     ended: Option<ExitStatus>,
+    left: bool,
 }
 
 impl Group {
@@ -242,6 +260,11 @@ impl Group {
             self.ended = self.child.try_wait()?;
         }
         Ok(self.ended.is_some())
+    }
+
+    /// Lets the child run on after this process has ended.
+    pub fn leave(mut self) {
+        self.left = true;
     }
 
     /// Asks the whole group to end, insists after a grace period, and reaps the child.
@@ -296,7 +319,9 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.stop();
+        if !self.left {
+            self.stop();
+        }
     }
 }
 
