@@ -245,7 +245,7 @@ pub struct DecisionFilter {
 /// Which charges.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChargeFilter {
-    /// Of this instance.
+    /// For the running of this instance.
     pub instance: Option<InstanceId>,
     /// Of stretches that end after this.
     pub from: Option<Timestamp>,

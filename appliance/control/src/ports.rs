@@ -4,20 +4,19 @@
 //! Every call is idempotent unless it says otherwise: a reconciler that lost an answer asks again. A call that fails
 //! has changed nothing that the same call, or its undo, would not put right.
 
-use crate::model::{
-    BootProtocol, Charge, Decision, ImagePartKind, PolicyStatus, SecurityGroup, Usage,
-};
+use crate::model::{BootProtocol, ImagePartKind, PolicyStatus, SecurityGroup};
 use async_trait::async_trait;
 use bytes::Bytes;
 use ipnet::Ipv4Net;
-use placement::{HostTable, NoStock, PlacementRequest};
+use ledger::Rater;
+use placement::Scheduler;
 use std::{
     error::Error as StdError, fs::File, net::Ipv4Addr, os::fd::OwnedFd, sync::Arc, time::Duration,
 };
 use tokio::sync::mpsc;
 use types::{
-    ByteCount, ChargeId, DecisionId, DiskId, ImageId, InstanceId, InterfaceId, MacAddress,
-    SecurityGroupId, Sha256Digest, Timestamp, VpcId,
+    ByteCount, DiskId, ImageId, InstanceId, InterfaceId, MacAddress, SecurityGroupId, Sha256Digest,
+    Timestamp, VpcId,
 };
 
 /// What an adapter answers with.
@@ -408,25 +407,14 @@ pub struct Space {
     pub free: ByteCount,
 }
 
-/// The policies in force. Calls take microseconds to some milliseconds and always have an answer: where a plugin has
-/// none, the built-in policy decides, and the answer says so.
+/// The policies in force. They are asked anew for every placement and every metering tick, so that a policy that was
+/// swapped counts from the next one. Where a plugin has no answer the built-in policy decides, and the answer says so.
 pub trait Policies: Send + Sync + 'static {
-    /// Chooses a host. Nothing is reserved.
-    ///
-    /// # Errors
-    /// [`NoStock`] when no host will do.
-    // The error carries the decision, which is stored like any other.
-    #[allow(clippy::result_large_err)]
-    fn place(
-        &self,
-        id: DecisionId,
-        now: Timestamp,
-        request: &PlacementRequest,
-        hosts: &HostTable,
-    ) -> Result<Decision, NoStock>;
+    /// What chooses hosts. A choice takes microseconds to some milliseconds.
+    fn scheduler(&self) -> Scheduler;
 
-    /// Prices a stretch of use.
-    fn rate(&self, id: ChargeId, usage: &Usage) -> PortResult<Charge>;
+    /// What prices use.
+    fn rater(&self) -> Rater;
 
     /// The policies and how they do.
     fn status(&self) -> Vec<PolicyStatus>;

@@ -1,4 +1,19 @@
-//! The states of an instance, as ECS names them, and why it stopped.
+//! The states of an instance, as ECS names them, what leads from one to the other, and why it stopped.
+//!
+//! ```text
+//!  RunInstances      prepared          vCPUs run
+//!  ───────────► Pending ───► Starting ──────────► Running ──┐ guest resets
+//!                 │ │           ▲  │ │              │  │  ▲──┘ (a new machine, the same state)
+//!                 │ │     start │  │ │ stop         │  │ stop
+//!                 │ └───────────┼──┼─┴──────────────┼──┴──► Stopping
+//!  CreateInstance │ exit        │  │ exit           │ exit     │ exit
+//!  ───────────►   └──────────► Stopped ◄────────────┴──────────┘
+//!                               │ release
+//!                               ▼
+//!                           (no record)
+//! ```
+//!
+//! `exit` is the end of the machine whatever the cause, and the failure to start one; [`StopReason`] tells which.
 
 use std::fmt;
 
@@ -45,6 +60,57 @@ impl State {
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
+    }
+}
+
+/// What changes the state of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// It is asked to start.
+    Start,
+    /// Its disks and interface are ready.
+    Prepared,
+    /// Its machine's virtual CPUs run.
+    Up,
+    /// The guest asked for a reset: its machine is replaced by a new one.
+    Reset,
+    /// It is asked to stop.
+    Stop,
+    /// It has no machine any more, or got none.
+    Exit,
+}
+
+impl Change {
+    /// Every change.
+    pub const ALL: [Self; 6] = [
+        Self::Start,
+        Self::Prepared,
+        Self::Up,
+        Self::Reset,
+        Self::Stop,
+        Self::Exit,
+    ];
+}
+
+impl State {
+    /// The state after `change`; `None` where that cannot happen.
+    #[must_use]
+    pub const fn after(self, change: Change) -> Option<Self> {
+        use {Change as C, State as S};
+        match (self, change) {
+            (S::Stopped, C::Start) | (S::Pending, C::Prepared) => Some(S::Starting),
+            // A machine found by a daemon that died before it could note `Prepared`.
+            (S::Pending | S::Starting, C::Up) | (S::Running, C::Reset) => Some(S::Running),
+            (S::Pending | S::Starting | S::Running, C::Stop) => Some(S::Stopping),
+            (S::Pending | S::Starting | S::Running | S::Stopping, C::Exit) => Some(S::Stopped),
+            _ => None,
+        }
+    }
+
+    /// Whether virtual CPUs and memory are taken for it: in every state but Stopped.
+    #[must_use]
+    pub const fn holds_capacity(self) -> bool {
+        !matches!(self, Self::Stopped)
     }
 }
 
@@ -112,6 +178,84 @@ impl fmt::Display for StopReason {
             Self::VmmFailed { message } => write!(f, "its vmm failed: {message}"),
             Self::Vanished => f.write_str("its vmm was gone when the daemon started"),
             Self::StartFailed { message } => write!(f, "could not be started: {message}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_transition() {
+        use Change::{Exit, Prepared, Reset, Start, Stop, Up};
+        use State::{Pending, Running, Starting, Stopped, Stopping};
+        let legal = [
+            (Pending, Prepared, Starting),
+            (Pending, Up, Running),
+            (Pending, Stop, Stopping),
+            (Pending, Exit, Stopped),
+            (Starting, Up, Running),
+            (Starting, Stop, Stopping),
+            (Starting, Exit, Stopped),
+            (Running, Reset, Running),
+            (Running, Stop, Stopping),
+            (Running, Exit, Stopped),
+            (Stopping, Exit, Stopped),
+            (Stopped, Start, Starting),
+        ];
+        for state in State::ALL {
+            for change in Change::ALL {
+                let expected = legal
+                    .iter()
+                    .find(|(from, by, _)| *from == state && *by == change);
+                assert_eq!(
+                    state.after(change),
+                    expected.map(|(_, _, to)| *to),
+                    "{state} {change:?}"
+                );
+            }
+        }
+    }
+
+    proptest! {
+        /// Whatever happens, an instance that is not stopped can be brought to a stop, and a stopped one started.
+        #[test]
+        fn every_life_can_be_ended_and_begun_again(changes in prop::collection::vec(prop::sample::select(&Change::ALL[..]), 0..64)) {
+            let mut state = State::Pending;
+            for change in changes {
+                state = state.after(change).unwrap_or(state);
+                if state == State::Stopped {
+                    prop_assert_eq!(state.after(Change::Start), Some(State::Starting));
+                    prop_assert!(!state.holds_capacity());
+                } else {
+                    prop_assert_eq!(state.after(Change::Exit), Some(State::Stopped));
+                    prop_assert!(state.holds_capacity());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn stop_reasons_are_text_that_comes_back() {
+        let reasons = [
+            (StopReason::GuestPowerOff, "powered off by the guest"),
+            (
+                StopReason::VmmKilled { signal: 9 },
+                "its vmm was killed by signal 9",
+            ),
+            (
+                StopReason::StartFailed {
+                    message: "no tap".into(),
+                },
+                "could not be started: no tap",
+            ),
+        ];
+        for (reason, text) in reasons {
+            assert_eq!(reason.to_string(), text);
+            let json = serde_json::to_string(&reason).unwrap();
+            assert_eq!(serde_json::from_str::<StopReason>(&json).unwrap(), reason);
         }
     }
 }

@@ -17,9 +17,10 @@ pub use event::{Event, EventSubject};
 pub use host::{Capacity, Health, HealthCheck, HostInfo, Limits};
 pub use image::{BootProtocol, Image, ImagePart, ImagePartKind, ImageState};
 pub use instance::{Console, Instance, Intent, Timings};
+pub use ledger::Charge;
 pub use network::{InterfaceState, NetworkInterface, Vpc, Vswitch};
 pub use placement::{Decision, HostOutcome, Outcome};
-pub use policy::{Charge, ChargeLine, ChargeTotal, PolicyKind, PolicyStatus, Usage};
+pub use policy::{ChargeTotal, PolicyKind, PolicyStatus};
 pub use security::{
     Direction, InnerAccessPolicy, Peer, PortRange, Protocol, RulePolicy, RuleSpec, SecurityGroup,
     SecurityGroupRule,

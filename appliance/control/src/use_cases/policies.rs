@@ -24,7 +24,7 @@ impl Control {
         unwired()
     }
 
-    /// The sum of those charges per instance and currency.
+    /// The sum of those charges per resource and currency.
     pub async fn charge_totals(&self, _filter: &ChargeFilter) -> Result<Vec<ChargeTotal>> {
         unwired()
     }
