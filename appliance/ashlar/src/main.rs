@@ -1,3 +1,6 @@
-//! entry point
+//! `ashlar`: the command line of an Ashlar host.
+#![forbid(unsafe_code)]
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    ashlar::run(std::env::args_os())
+}

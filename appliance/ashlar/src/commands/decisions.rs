@@ -1,0 +1,113 @@
+//! `ashlar decisions`.
+
+use api_types::{Decision, Outcome};
+use clap::Subcommand;
+
+use crate::{
+    client::{Client, Error, Query},
+    output::{Column, Output, age_now, facts, or_dash},
+};
+
+const COLUMNS: &[Column<Decision>] = &[
+    Column("ID", |d| d.id.clone()),
+    Column("INSTANCE", |d| d.instance_id.clone()),
+    Column("HOST", |d| or_dash(d.host_id.as_ref())),
+    Column("POLICY", |d| d.policy.clone()),
+    Column("REASON", |d| d.reason.clone()),
+    Column("AGE", |d| age_now(&d.decided_at)),
+];
+
+/// Decisions: why an instance is where it is.
+#[derive(Debug, Subcommand)]
+pub enum Decisions {
+    /// List decisions
+    Ls {
+        /// Only those about this instance
+        #[arg(long, value_name = "ID")]
+        instance: Option<String>,
+    },
+    /// Explain one decision: what became of every host, and why
+    #[command(
+        after_help = "Example:\n  ashlar decisions show i-…          the latest decision about an instance"
+    )]
+    Show {
+        /// The decision, or the instance it was about
+        id: String,
+    },
+}
+
+impl Decisions {
+    /// Does it.
+    pub async fn execute(self, client: &Client, output: &Output) -> Result<(), Error> {
+        match self {
+            Self::Ls { instance } => {
+                let path = Query::of("/v1/decisions")
+                    .add("instance_id", instance)
+                    .finish();
+                let page = client.list::<Decision>(&path).await?;
+                output.list(&page, &page.items, |d| d.id.clone(), COLUMNS)
+            }
+            Self::Show { id } => {
+                let id = decision_id(client, id).await?;
+                let decision: Decision = client.get(&super::item("decisions", &id)).await?;
+                output.answer(&decision, |d| describe(d, output))
+            }
+        }
+    }
+}
+
+/// A decision's id as it is; of an instance, its latest decision's.
+async fn decision_id(client: &Client, id: String) -> Result<String, Error> {
+    if id.parse::<types::InstanceId>().is_err() {
+        return Ok(id);
+    }
+    let path = Query::of("/v1/decisions")
+        .add("instance_id", Some(&id))
+        .finish();
+    let decisions = client.list::<Decision>(&path).await?.items;
+    decisions
+        .into_iter()
+        .max_by(|a, b| a.decided_at.cmp(&b.decided_at))
+        .map(|decision| decision.id)
+        .ok_or_else(|| Error::Failed(format!("no decision about {id} is kept")))
+}
+
+fn describe(d: &Decision, output: &Output) -> String {
+    let mut text = facts(&[
+        ("id", d.id.clone()),
+        ("instance", d.instance_id.clone()),
+        (
+            "host",
+            d.host_id.clone().unwrap_or_else(|| "none would do".into()),
+        ),
+        ("reason", d.reason.clone()),
+        ("policy", d.policy.clone()),
+        ("module", d.module_sha256.clone().unwrap_or_default()),
+        (
+            "fell back because",
+            d.fallback_reason.clone().unwrap_or_default(),
+        ),
+        ("decided", d.decided_at.clone()),
+        ("took", format!("{:.3} ms", d.elapsed_ms)),
+    ]);
+    if !d.hosts.is_empty() {
+        text.push_str("\n\n");
+        text.push_str(&output.table(
+            &d.hosts,
+            &[
+                Column("HOST", |h| h.host_id.clone()),
+                Column("OUTCOME", |h| {
+                    match h.outcome {
+                        Outcome::Chosen => "chosen",
+                        Outcome::Fit => "fit",
+                        Outcome::Rejected => "rejected",
+                    }
+                    .into()
+                }),
+                Column("SCORE", |h| or_dash(h.score.as_ref())),
+                Column("WHY", |h| or_dash(h.reason.as_ref())),
+            ],
+        ));
+    }
+    text
+}

@@ -1,0 +1,87 @@
+//! One file per group of commands.
+
+pub mod console;
+pub mod decisions;
+pub mod disks;
+pub mod events;
+pub mod host;
+pub mod images;
+pub mod instances;
+pub mod manual;
+pub mod networks;
+pub mod run;
+pub mod security_groups;
+mod terminal;
+mod upload;
+pub mod usage;
+
+use crate::{
+    cli::Command,
+    client::{Client, Error, encode},
+    output::{Column, Format, Output, print},
+};
+
+/// Does what was asked for.
+pub async fn execute(command: Command, client: &Client, output: &Output) -> Result<(), Error> {
+    match command {
+        Command::Run(run) => run.execute(client, output).await,
+        Command::Ps(ps) => ps.execute(client, output).await,
+        Command::Show(show) => show.execute(client, output).await,
+        Command::Start(start) => start.execute(client, output).await,
+        Command::Stop(stop) => stop.execute(client, output).await,
+        Command::Reboot(reboot) => reboot.execute(client, output).await,
+        Command::Rm(rm) => rm.execute(client, output).await,
+        Command::Console(console) => console.execute(client, output).await,
+        Command::Images(images) => images.execute(client, output).await,
+        Command::Disks(disks) => disks.execute(client, output).await,
+        Command::Vpcs(vpcs) => vpcs.execute(client, output).await,
+        Command::Vswitches(vswitches) => vswitches.execute(client, output).await,
+        Command::SecurityGroups(groups) => groups.execute(client, output).await,
+        Command::Decisions(decisions) => decisions.execute(client, output).await,
+        Command::Usage(usage) => usage.execute(client, output).await,
+        Command::Plugins => host::plugins(client, output).await,
+        Command::Host => host::host(client, output).await,
+        Command::Events(events) => events.execute(client, output).await,
+        Command::Completion { shell } => manual::completion(shell),
+        Command::Man { dir } => manual::man(dir.as_deref()),
+    }
+}
+
+/// The path of one item.
+fn item(collection: &str, id: &str) -> String {
+    format!("/v1/{collection}/{}", encode(id))
+}
+
+/// Prints what was just made.
+fn created<T: serde::Serialize>(
+    output: &Output,
+    made: &T,
+    id: &str,
+    columns: &[Column<T>],
+) -> Result<(), Error> {
+    output.list(made, std::slice::from_ref(made), |_| id.to_owned(), columns)
+}
+
+/// Deletes items one after the other; prints the ids of those that are gone.
+async fn remove(
+    client: &Client,
+    output: &Output,
+    collection: &str,
+    ids: &[String],
+) -> Result<(), Error> {
+    for id in ids {
+        client.delete(&item(collection, id)).await?;
+        if output.format == Format::Table {
+            print(id)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads a label `KEY=VALUE`.
+fn tag(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err(format!("`{text}` is not KEY=VALUE")),
+    }
+}
