@@ -13,11 +13,15 @@ pub struct Decision {
     /// When (RFC 3339).
     #[schema(format = DateTime)]
     pub decided_at: String,
-    /// The policy that decided: a plugin's name, or `built-in`.
+    /// The policy that decided: its name.
     pub policy: String,
     /// SHA-256 of the policy's module, lower-case hex; absent for the built-in policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module_sha256: Option<String>,
+    /// SHA-256 of the policy's parameters, lower-case hex.
+    pub configuration_sha256: String,
+    /// SHA-256 of the request and of the state of all hosts: equal inputs and an equal policy give an equal outcome.
+    pub inputs_sha256: String,
     /// The chosen host; absent when no host would do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_id: Option<String>,
@@ -30,9 +34,6 @@ pub struct Decision {
     pub elapsed_ms: f64,
     /// What became of each host that was looked at.
     pub hosts: Vec<HostOutcome>,
-    /// What the policy was asked, so that the decision can be replayed; only when one decision is asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input: Option<serde_json::Value>,
 }
 
 /// What a decision made of one host.
@@ -45,9 +46,9 @@ pub struct HostOutcome {
     /// The policy's score; higher is better.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
-    /// Why.
+    /// The condition it did not meet: `vcpus`, `memory`, …; of a rejected host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub constraint: Option<String>,
 }
 
 /// What a decision makes of a host.

@@ -18,7 +18,7 @@ pub enum PluginKind {
 pub struct Plugin {
     /// What it decides about.
     pub kind: PluginKind,
-    /// Its name; `built-in` when no plugin is loaded.
+    /// Its name.
     pub name: String,
     /// SHA-256 of its module, lower-case hex; absent for the built-in policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]

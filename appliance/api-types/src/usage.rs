@@ -3,13 +3,18 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// One charge: a stretch of an instance's use, priced.
+/// One charge: a stretch of something's use, priced.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Charge {
     /// `chg-…`
     pub id: String,
-    /// The instance.
-    pub instance_id: String,
+    /// What was used: an instance, a disk.
+    pub resource_id: String,
+    /// The instance, if that is what was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<String>,
+    /// What was metered: `instance-running`, `disk-allocated`.
+    pub meter: String,
     /// Start of the stretch (RFC 3339).
     #[schema(format = DateTime)]
     pub from: String,
@@ -22,36 +27,26 @@ pub struct Charge {
     pub amount: String,
     /// ISO 4217 code of `amount`.
     pub currency: String,
-    /// The policy that priced it: a plugin's name, or `built-in`.
+    /// The policy that priced it: its name.
     pub policy: String,
     /// SHA-256 of the policy's module, lower-case hex; absent for the built-in policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module_sha256: Option<String>,
+    /// SHA-256 of the policy's parameters, lower-case hex.
+    pub configuration_sha256: String,
     /// Why the built-in policy had to price it in the plugin's place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback_reason: Option<String>,
-    /// What was priced.
-    #[serde(default)]
-    pub lines: Vec<ChargeLine>,
 }
 
-/// One line of a charge.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ChargeLine {
-    /// What: `vcpu`, `memory`, `disk`.
-    pub item: String,
-    /// How the amount came about, for people.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
-    /// A decimal.
-    pub amount: String,
-}
-
-/// What an instance cost so far, in one currency.
+/// What something cost so far, in one currency.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UsageTotal {
-    /// The instance.
-    pub instance_id: String,
+    /// What was used: an instance, a disk.
+    pub resource_id: String,
+    /// The instance, if that is what was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<String>,
     /// Seconds charged.
     pub seconds: u64,
     /// What they cost, a decimal.

@@ -26,7 +26,7 @@ Exit status:
 
 /// Run instances on an Ashlar host.
 #[derive(Debug, Parser)]
-#[command(name = "ashlar", version, about, after_help = EXAMPLES, propagate_version = true, disable_help_subcommand = true)]
+#[command(name = "ashlar", version, after_help = EXAMPLES, propagate_version = true, disable_help_subcommand = true)]
 pub struct Cli {
     /// What applies to every command.
     #[command(flatten)]

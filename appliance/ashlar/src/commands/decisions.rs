@@ -105,7 +105,7 @@ fn describe(d: &Decision, output: &Output) -> String {
                     .into()
                 }),
                 Column("SCORE", |h| or_dash(h.score.as_ref())),
-                Column("WHY", |h| or_dash(h.reason.as_ref())),
+                Column("NOT MET", |h| or_dash(h.constraint.as_ref())),
             ],
         ));
     }
