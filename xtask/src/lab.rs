@@ -1,18 +1,30 @@
 //! Experiments on an emulated host.
 
-use anyhow::{Result, bail};
+mod cpio;
+mod kernel;
+mod linux_guest;
+mod qemu;
+mod report;
+mod rootfs;
+
+use anyhow::Result;
 use clap::Subcommand;
 
 /// The experiments.
 #[derive(Subcommand)]
 pub enum Lab {
-    /// A stock Linux guest on an emulated AMD host.
-    LinuxGuest,
+    /// A stock Linux guest under the daemon, on an emulated AMD host.
+    LinuxGuest {
+        /// The same guest directly under QEMU, to tell its own faults from the daemon's.
+        #[arg(long)]
+        alone: bool,
+    },
 }
 
 /// Runs one.
 pub fn run(lab: Lab) -> Result<()> {
     match lab {
-        Lab::LinuxGuest => bail!("not there yet"),
+        Lab::LinuxGuest { alone: false } => linux_guest::run(),
+        Lab::LinuxGuest { alone: true } => linux_guest::run_alone(),
     }
 }

@@ -46,7 +46,8 @@ pub fn run(_options: Options) -> Result<()> {
     )
 }
 
-fn build() -> Result<()> {
+/// Builds the daemon and its command line as the calling user.
+pub fn build() -> Result<()> {
     Invocation::new(paths::cargo())
         .args([
             "build",
