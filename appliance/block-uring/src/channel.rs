@@ -123,6 +123,19 @@ impl UringChannel {
         Ok(())
     }
 
+    /// As [`wait_events`](Self::wait_events), without sleeping: `events` may stay empty.
+    ///
+    /// # Errors
+    /// The ring is unusable; nothing more will complete.
+    pub fn poll_events(&mut self, events: &mut Events) -> io::Result<()> {
+        events.completions.clear();
+        events.kicks.clear();
+        events.kicks.append(&mut self.kicked);
+        self.enter(0)?;
+        self.collect(events);
+        Ok(())
+    }
+
     /// Submits; waits for `want` completions. Interruptions and a full completion queue end it early.
     fn enter(&mut self, want: usize) -> io::Result<()> {
         self.arm();

@@ -127,6 +127,11 @@ impl UringDisk {
         self.caching
     }
 
+    /// The guest memory its channels work on.
+    pub fn memory(&self) -> &GuestMemoryMmap {
+        &self.memory
+    }
+
     /// What the channels of this disk did.
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)

@@ -1,0 +1,186 @@
+//! A device's thread and how it is told what to do.
+//!
+//! ```text
+//!   started ──► idle ──activate──► serving ──reset──► draining ──► idle
+//!                └───────────────────┴──── stop ─────────┴──► ended (joined by the drop)
+//! ```
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use virtio::{Activation, ResetDone};
+use vmm_sys_util::eventfd::{EFD_CLOEXEC, EFD_NONBLOCK, EventFd};
+
+/// Enough for the loops here, which keep their state on the heap; a page or three of it is ever touched.
+const STACK_BYTES: usize = 128 << 10;
+
+/// Kinds of device threads, for their confinement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThreadKind {
+    /// Serves a disk.
+    Block,
+    /// Serves a network card.
+    Net,
+}
+
+/// What any Rust thread needs to work, allocate, wait for a lock and end.
+const BASE_SYSCALLS: [libc::c_long; 15] = [
+    libc::SYS_brk,
+    libc::SYS_close,
+    libc::SYS_exit,
+    libc::SYS_futex,
+    libc::SYS_gettid,
+    libc::SYS_madvise,
+    libc::SYS_mmap,
+    libc::SYS_mprotect,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    libc::SYS_restart_syscall,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sched_yield,
+    libc::SYS_sigaltstack,
+];
+
+/// Interrupts are writes to event descriptors, commands come by one.
+const BLOCK_SYSCALLS: &[libc::c_long] =
+    &[libc::SYS_io_uring_enter, libc::SYS_read, libc::SYS_write];
+
+/// As for disks, with the tap's packets and its offload settings (the only ioctl: TUNSETOFFLOAD).
+const NET_SYSCALLS: &[libc::c_long] = &[
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_ioctl,
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_write,
+    libc::SYS_writev,
+];
+
+/// What the entropy device adds to the calls of the vCPU threads, which serve it.
+pub(crate) const RNG_SYSCALLS: &[libc::c_long] = &[libc::SYS_getrandom, libc::SYS_write];
+
+impl ThreadKind {
+    /// The system calls such a thread makes once it is confined.
+    pub fn syscalls(self) -> Vec<libc::c_long> {
+        let own = match self {
+            ThreadKind::Block => BLOCK_SYSCALLS,
+            ThreadKind::Net => NET_SYSCALLS,
+        };
+        BASE_SYSCALLS.iter().chain(own).copied().collect()
+    }
+}
+
+/// Confines the calling thread; called by each device thread when it has all it needs.
+pub(crate) type Confine = Arc<dyn Fn(ThreadKind) -> io::Result<()> + Send + Sync>;
+
+/// What a device's thread is told.
+pub(crate) enum Command {
+    /// Serve these queues.
+    Activate(Activation),
+    /// Forget the queues, then drop this.
+    Reset(ResetDone),
+    /// End.
+    Stop,
+}
+
+/// Commands on their way. The transport lets an activation follow only a finished reset, so there are few.
+pub(crate) struct Mailbox {
+    commands: Mutex<VecDeque<Command>>,
+    /// Written after each post.
+    pub(crate) bell: Arc<EventFd>,
+}
+
+impl Mailbox {
+    /// Leaves a command and wakes the thread.
+    pub(crate) fn post(&self, command: Command) {
+        self.commands
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(command);
+        // Fails only if the counter is about to overflow: then a wake-up is pending anyway.
+        let _ = self.bell.write(1);
+    }
+
+    /// The next command.
+    pub(crate) fn take(&self) -> Option<Command> {
+        self.commands
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
+    }
+}
+
+/// A running thread; dropping it tells the thread to stop and waits for that.
+pub(crate) struct Worker {
+    mailbox: Arc<Mailbox>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Starts a thread that runs what `prepare` makes, after confining itself. Returns when it is confined.
+    pub(crate) fn start<P, R>(
+        name: &str,
+        kind: ThreadKind,
+        confine: &Confine,
+        prepare: P,
+    ) -> io::Result<Self>
+    where
+        P: FnOnce(Arc<Mailbox>) -> io::Result<R> + Send + 'static,
+        R: FnOnce() + 'static,
+    {
+        let bell = Arc::new(event()?);
+        let mailbox = Arc::new(Mailbox {
+            commands: Mutex::default(),
+            bell,
+        });
+        let (report, started) = sync_channel(1);
+        let (its_mailbox, confine) = (Arc::clone(&mailbox), Arc::clone(confine));
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                let ready = prepare(its_mailbox).and_then(|run| confine(kind).map(|()| run));
+                let run = match ready {
+                    Ok(run) => run,
+                    Err(error) => return drop(report.send(Err(error))),
+                };
+                let sent = report.send(Ok(()));
+                drop(report);
+                if sent.is_ok() {
+                    run();
+                }
+            })?;
+        let worker = Worker {
+            mailbox,
+            thread: Some(thread),
+        };
+        started
+            .recv()
+            .map_err(|_| io::Error::other("the thread panicked while it started"))??;
+        Ok(worker)
+    }
+
+    /// The thread's mailbox.
+    pub(crate) fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.mailbox.post(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A panic has been reported by the thread itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A new event descriptor.
+pub(crate) fn event() -> io::Result<EventFd> {
+    EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK)
+}
