@@ -52,7 +52,8 @@ impl Host {
         };
         if host.started_before {
             check_owner(dir)?;
-            host.remove().context("cannot remove what an earlier run left")?;
+            host.remove()
+                .context("cannot remove what an earlier run left")?;
         }
         DirBuilder::new()
             .mode(0o700)
@@ -76,7 +77,10 @@ impl Host {
         let mut group = self
             .ashlard("serve")
             .args(&self.options)
-            .env("ASHLAR_LOG", std::env::var("ASHLAR_LOG").unwrap_or_else(|_| "info".to_owned()))
+            .env(
+                "ASHLAR_LOG",
+                std::env::var("ASHLAR_LOG").unwrap_or_else(|_| "info".to_owned()),
+            )
             .within(FOREVER)
             .spawn(Stdio::piped(), log.into())?;
         let ready = first_line(&mut group)?;
@@ -85,7 +89,10 @@ impl Host {
             .and_then(|words| words.split(' ').find_map(|word| word.strip_prefix("pid=")));
         match pid {
             Some(pid) => {
-                self.daemon = Some(Daemon { pid: pid.to_owned(), group });
+                self.daemon = Some(Daemon {
+                    pid: pid.to_owned(),
+                    group,
+                });
                 Ok(())
             }
             None => {
@@ -105,7 +112,9 @@ impl Host {
     /// Kills the daemon without a warning. Instances go on.
     pub fn kill(&mut self) -> Result<()> {
         let daemon = self.daemon.take().context("the daemon does not run")?;
-        Invocation::as_root("kill").args(["-s", "KILL", &daemon.pid]).read()?;
+        Invocation::as_root("kill")
+            .args(["-s", "KILL", &daemon.pid])
+            .read()?;
         // The group is reaped as it is dropped.
         Ok(())
     }
@@ -122,7 +131,11 @@ impl Host {
         let output = self.try_cli(args)?;
         let shown = args.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(" ");
         if !output.status.success() {
-            bail!("`ashlar {shown}` ended with {}: {}", output.status, output.err.trim());
+            bail!(
+                "`ashlar {shown}` ended with {}: {}",
+                output.status,
+                output.err.trim()
+            );
         }
         if output.out.trim().is_empty() {
             return Ok(Value::Null);
@@ -147,7 +160,10 @@ impl Host {
 
     /// `ashlard TASK --state …` for this host.
     pub fn ashlard(&self, task: &str) -> Invocation {
-        let pool = self.pool.as_ref().map_or_else(|| self.dir.join("pool"), Pool::path);
+        let pool = self
+            .pool
+            .as_ref()
+            .map_or_else(|| self.dir.join("pool"), Pool::path);
         Invocation::as_root(paths::program("ashlard"))
             .arg(task)
             .arg("--state")
@@ -168,7 +184,10 @@ impl Host {
 
     /// The folder of images and disks.
     pub fn volumes(&self) -> PathBuf {
-        let pool = self.pool.as_ref().map_or_else(|| self.dir.join("pool"), Pool::path);
+        let pool = self
+            .pool
+            .as_ref()
+            .map_or_else(|| self.dir.join("pool"), Pool::path);
         pool.join("volumes")
     }
 
@@ -211,15 +230,20 @@ impl Host {
             return Ok(());
         }
         self.stop();
-        let torn_down = if self.started_before && self.state().exists() && paths::program("ashlard").exists() {
-            self.ashlard("teardown").shielded().read().map(drop)
-        } else {
-            Ok(())
-        };
+        let torn_down =
+            if self.started_before && self.state().exists() && paths::program("ashlard").exists() {
+                self.ashlard("teardown").shielded().read().map(drop)
+            } else {
+                Ok(())
+            };
         self.pool = None;
         Pool::remove(&self.dir)?;
         // Made by the daemon as root.
-        Invocation::as_root("rm").args(["-rf", "--"]).arg(&self.dir).shielded().read()?;
+        Invocation::as_root("rm")
+            .args(["-rf", "--"])
+            .arg(&self.dir)
+            .shielded()
+            .read()?;
         torn_down
     }
 }
@@ -227,16 +251,23 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         if let Err(error) = self.remove() {
-            progress::note(format!("something of the host in {} is left: {error:#}", self.dir.display()));
+            progress::note(format!(
+                "something of the host in {} is left: {error:#}",
+                self.dir.display()
+            ));
         }
     }
 }
 
 /// A folder of somebody else's must not become root's.
 fn check_owner(dir: &Path) -> Result<()> {
-    let found = fs::symlink_metadata(dir).with_context(|| format!("cannot look at {}", dir.display()))?;
+    let found =
+        fs::symlink_metadata(dir).with_context(|| format!("cannot look at {}", dir.display()))?;
     if !found.is_dir() || found.uid() != rustix::process::geteuid().as_raw() {
-        bail!("{} is not a folder of yours: remove it or say where to work with TMPDIR", dir.display());
+        bail!(
+            "{} is not a folder of yours: remove it or say where to work with TMPDIR",
+            dir.display()
+        );
     }
     Ok(())
 }
