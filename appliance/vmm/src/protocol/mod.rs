@@ -1,5 +1,10 @@
 //! What the daemon and a vmm process say to each other.
 
 mod config;
+mod message;
 
 pub use config::{Boot, Disk, Host, Kernel, MachineConfig, Nic};
+pub use message::{
+    Action, Answer, CONSOLE_INPUT_MAX, Event, ExitReason, MESSAGE_MAX, Message, Request, ResetCause, StartError,
+    Status, decode, encode,
+};
