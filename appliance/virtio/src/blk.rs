@@ -338,3 +338,7 @@ pub fn data_segments(command: Command, chain: &Chain) -> &[Segment] {
         _ => &[],
     }
 }
+
+#[cfg(test)]
+#[path = "blk_test.rs"]
+mod tests;

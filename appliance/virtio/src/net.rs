@@ -146,3 +146,102 @@ pub fn set_num_buffers<M: GuestMemory>(mem: &M, first: &Chain, count: u16) -> bo
     }
     bytes.len() == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Segment;
+    use crate::testing::*;
+
+    const CONFIG: NetConfig = NetConfig {
+        mac: [2, 0, 0, 0, 0, 9],
+        mtu: 1500,
+        queue_size: 256,
+    };
+
+    fn chain(readable: u32, writable: &[(u64, u32)]) -> Chain {
+        let segment = |(address, len): &(u64, u32)| Segment {
+            address: *address,
+            len: *len,
+        };
+        Chain {
+            readable: vec![Segment {
+                address: DATA,
+                len: readable,
+            }],
+            writable: writable.iter().map(segment).collect(),
+            ..Chain::default()
+        }
+    }
+
+    #[test]
+    fn offloads_follow_the_driver() {
+        use crate::feature::{
+            NET_GUEST_CSUM as C, NET_GUEST_ECN as E, NET_GUEST_TSO4 as T4, NET_GUEST_TSO6 as T6,
+        };
+        let cases = [
+            (0, 0),
+            (T4 | T6, 0),
+            (C, TUN_F_CSUM),
+            (C | E, TUN_F_CSUM),
+            (C | T4 | E, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO_ECN),
+            (C | T6, TUN_F_CSUM | TUN_F_TSO6),
+        ];
+        for (features, flags) in cases {
+            assert_eq!(tap_offloads(features), flags, "{features:#x}");
+        }
+        assert_eq!(receive_bytes(C, 1500), 12 + 18 + 1500);
+        assert_eq!(receive_bytes(C | T4, 1500), MAX_PACKET_BYTES);
+    }
+
+    #[test]
+    fn frames_have_bounds() {
+        for (len, ok) in [
+            (0, false),
+            (25, false),
+            (26, true),
+            (1526, true),
+            (65_562, true),
+            (65_563, false),
+        ] {
+            assert_eq!(sendable(&chain(len, &[])), ok, "{len}");
+        }
+        let broken = Chain {
+            defect: Some(crate::ChainError::Order),
+            ..chain(100, &[(DATA, 2000)])
+        };
+        assert!(!sendable(&broken) && !receivable(&broken));
+        assert!(receivable(&chain(0, &[(DATA, 13)])) && !receivable(&chain(0, &[(DATA, 12)])));
+    }
+
+    #[test]
+    fn the_number_of_buffers_is_found_in_any_layout() {
+        let layouts: [&[(u64, u32)]; 3] = [
+            &[(DATA, 100)],
+            &[(DATA, 10), (DATA + 10, 90)],
+            &[(DATA, 11), (DATA + 11, 89)],
+        ];
+        for layout in layouts {
+            let mem = memory();
+            assert!(set_num_buffers(&mem, &chain(0, layout), 0x0203));
+            assert_eq!(
+                mem.read_obj::<u16>(GuestAddress(DATA + 10))
+                    .expect("memory"),
+                0x0203
+            );
+            assert_eq!(
+                mem.read_obj::<u16>(GuestAddress(DATA + 12))
+                    .expect("memory"),
+                0
+            );
+        }
+        assert!(!set_num_buffers(&memory(), &chain(0, &[(DATA, 11)]), 1));
+    }
+
+    #[test]
+    fn the_configuration_holds_address_link_and_mtu() {
+        let mut data = [0xEE; 16];
+        CONFIG.read(0, &mut data);
+        assert_eq!(data, [2, 0, 0, 0, 0, 9, 1, 0, 1, 0, 0xDC, 5, 0, 0, 0, 0]);
+    }
+}

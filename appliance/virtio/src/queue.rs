@@ -291,3 +291,7 @@ impl Virtqueue {
         self.ring.enable_notification(mem).map_err(QueueError::Ring)
     }
 }
+
+#[cfg(test)]
+#[path = "queue_test.rs"]
+mod tests;

@@ -12,3 +12,7 @@ mod layout;
 pub use function::VirtioPci;
 pub use interrupt::Interrupts;
 pub use layout::{LayoutError, NOTIFY_OFFSET, notify_address};
+
+#[cfg(test)]
+#[path = "transport_test.rs"]
+mod tests;
