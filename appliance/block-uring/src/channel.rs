@@ -62,11 +62,10 @@ impl UringChannel {
     pub(crate) fn new(disk: &UringDisk) -> io::Result<Self> {
         let ring = build_ring()?;
         ring.submitter().register_files(&[disk.as_raw_fd()])?;
-        // Limits and shortcuts that older kernels lack: everything works without them.
+        // Kernels before 5.15 have no such limit to set; everything works without.
         let _ = ring
             .submitter()
             .register_iowq_max_workers(&mut KERNEL_WORKERS.clone());
-        let _ = ring.submitter().register_ring_fd();
         let alignment = match disk.caching() {
             Caching::Direct { memory_alignment } => {
                 usize::try_from(memory_alignment).unwrap_or(4096).max(1)
