@@ -92,6 +92,16 @@ irq_device:
     pop rax
     iretq
 
+# The timer has fired: it no longer runs.
+irq_timer:
+    push rax
+    mov qword ptr [guest_timer_deadline], 0
+    mov dword ptr [guest_cpu0], 1
+    mov eax, APIC_EOI
+    mov dword ptr [rax], 0
+    pop rax
+    iretq
+
 # To whichever CPU: look again.
 irq_wake:
     push rax
@@ -382,7 +392,8 @@ boot_idt:
     .rept 10
     gate trap_other
     .endr
-    .rept 29                            # 32..60
+    gate irq_timer                      # 32
+    .rept 28                            # 33..60
     gate irq_device
     .endr
     gate irq_sci                        # 61

@@ -12,8 +12,9 @@ use crate::memory::Buffer;
 static TSC_KHZ: AtomicU64 = AtomicU64::new(0);
 /// Timer ticks (clock / 16) in 1024 µs; 0 while not set up.
 static TICKS_PER_KILO_US: AtomicU64 = AtomicU64::new(0);
-/// Counter value at which the running timer fires; `u64::MAX` if none runs.
-static ARMED: AtomicU64 = AtomicU64::new(u64::MAX);
+/// Counter value at about which the running timer fires, or 0 if none runs; its handler in `boot.s` writes that.
+#[unsafe(no_mangle)]
+static guest_timer_deadline: AtomicU64 = AtomicU64::new(0);
 
 /// The time-stamp counter.
 pub fn tsc() -> u64 {
@@ -60,15 +61,16 @@ pub fn spin_us(microseconds: u64) {
 /// Makes sure an interrupt comes once the counter reaches `deadline`, or some time before (the timer's range is
 /// about a minute). An earlier timer that is still running is left alone: it wakes the CPU early, which must do no harm.
 pub fn arm(deadline: u64) {
-    let now = tsc();
-    let armed = ARMED.load(Ordering::Relaxed);
-    if armed > now && armed <= deadline {
+    let armed = guest_timer_deadline.load(Ordering::Relaxed);
+    if armed != 0 && armed <= deadline {
         return;
     }
+    let now = tsc();
+    let rate = timer_rate();
     let microseconds = ticks_to_ns(deadline.saturating_sub(now)) / 1000 + 1;
-    let ticks = u128::from(microseconds) * u128::from(timer_rate()) / 1024;
+    let ticks = u128::from(microseconds) * u128::from(rate) / 1024;
     let ticks = u32::try_from(ticks).unwrap_or(u32::MAX).max(1);
-    ARMED.store(deadline, Ordering::Relaxed);
+    guest_timer_deadline.store(deadline.max(1), Ordering::Relaxed);
     cpu::start_timer(ticks);
 }
 

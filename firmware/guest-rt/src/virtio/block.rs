@@ -238,6 +238,11 @@ impl Block {
         self.slots.write_u32(at + RANGE + 12, u32::from(unmap));
     }
 
+    /// Whether no request is on its way.
+    pub fn is_idle(&self) -> bool {
+        self.free.len() == self.in_flight.len()
+    }
+
     /// Hands everything submitted to the device.
     pub fn kick(&mut self) {
         self.queue.kick();

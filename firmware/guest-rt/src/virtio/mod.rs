@@ -16,7 +16,7 @@ use crate::time;
 
 pub use block::{Block, Completion, Operation, SECTOR};
 pub use entropy::Entropy;
-pub use net::Net;
+pub use net::{Frame, Net, Receiver, Transmitter};
 pub use queue::Queue;
 
 /// Device types (§5).

@@ -12,54 +12,62 @@ const RECEIVE: u16 = 0;
 const TRANSMIT: u16 = 1;
 /// Bytes of `virtio_net_hdr` in front of every frame (§5.1.6).
 const HEADER: usize = 12;
-/// Bytes of a frame: Ethernet header and an MTU of 1500.
-const FRAME: usize = 1514;
 const BUFFER: usize = 2048;
 const QUEUE_LIMIT: u16 = 256;
 
 /// A network interface.
 #[derive(Debug)]
 pub struct Net {
+    // First: the device is reset before its buffers are freed.
     device: Device,
-    receive: Queue,
-    transmit: Queue,
-    receive_buffers: Buffer,
-    transmit_buffers: Buffer,
-    transmit_free: Vec<u16>,
-    transmit_busy: Vec<bool>,
+    /// Frames in.
+    pub receiver: Receiver,
+    /// Frames out.
+    pub transmitter: Transmitter,
     mac: [u8; 6],
 }
 
+/// The receive queue with its buffers.
+#[derive(Debug)]
+pub struct Receiver {
+    queue: Queue,
+    buffers: Buffer,
+}
+
+/// The transmit queue with its buffers.
+#[derive(Debug)]
+pub struct Transmitter {
+    queue: Queue,
+    buffers: Buffer,
+    free: Vec<u16>,
+    busy: Vec<bool>,
+}
+
+/// A received frame whose buffer has not gone back to the device yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame {
+    index: u16,
+    length: usize,
+}
+
 impl Net {
+    /// Bytes of a frame: Ethernet header and an MTU of 1500.
+    pub const FRAME: usize = 1514;
+
     /// Starts the device; it may receive at once.
     pub fn new(function: &Function) -> Result<Self, Error> {
         let mut device = Device::start(function, MAC)?;
-        let receive = device.queue(RECEIVE, QUEUE_LIMIT)?;
-        let transmit = device.queue(TRANSMIT, QUEUE_LIMIT)?;
+        let mut receiver = Receiver::new(device.queue(RECEIVE, QUEUE_LIMIT)?);
+        let transmitter = Transmitter::new(device.queue(TRANSMIT, QUEUE_LIMIT)?);
         let mut mac = [0x02, 0, 0, 0, 0, 1];
         if device.has(MAC) {
             for (offset, byte) in (0..).zip(&mut mac) {
                 *byte = device.config_u8(offset);
             }
         }
-        let mut net = Self {
-            receive_buffers: Buffer::new(usize::from(receive.size()) * BUFFER),
-            transmit_buffers: Buffer::new(usize::from(transmit.size()) * BUFFER),
-            transmit_free: (0..transmit.size()).collect(),
-            transmit_busy: (0..transmit.size()).map(|_| false).collect(),
-            device,
-            receive,
-            transmit,
-            mac,
-        };
-        for index in 0..net.receive.size() {
-            let address = net.receive_buffers.address() + (usize::from(index) * BUFFER) as u64;
-            net.receive.describe(index, address, BUFFER as u32, WRITE, 0);
-            net.receive.add(index);
-        }
-        net.device.ready();
-        net.receive.kick();
-        Ok(net)
+        device.ready();
+        receiver.queue.kick();
+        Ok(Self { device, receiver, transmitter, mac })
     }
 
     /// Its PCI function.
@@ -72,70 +80,93 @@ impl Net {
         self.mac
     }
 
-    /// The next received frame: the number to [`Self::recycle`], and its length.
-    pub fn receive(&mut self) -> Option<(u16, usize)> {
-        loop {
-            let (index, length) = self.receive.take()?;
-            if index >= self.receive.size() {
-                continue;
-            }
-            let length = (length as usize).min(BUFFER).saturating_sub(HEADER);
-            if length > 0 {
-                return Some((index, length));
-            }
-            self.recycle(index);
-        }
-    }
-
-    /// A received frame's bytes.
-    pub fn frame(&self, (index, length): (u16, usize)) -> &[u8] {
-        let start = usize::from(index) * BUFFER + HEADER;
-        &self.receive_buffers.bytes()[start..start + length]
-    }
-
-    /// Gives a received frame's buffer back to the device, which learns of it at the next [`Self::kick`].
-    pub fn recycle(&mut self, index: u16) {
-        self.receive.add(index);
-    }
-
-    /// Whether there is room for a frame to send.
-    pub fn can_transmit(&mut self) -> bool {
-        while let Some((index, _)) = self.transmit.take() {
-            if let Some(busy @ true) = self.transmit_busy.get_mut(usize::from(index)) {
-                *busy = false;
-                self.transmit_free.push(index);
-            }
-        }
-        !self.transmit_free.is_empty()
-    }
-
-    /// Queues a frame of `length` bytes that `fill` writes; it leaves at the next [`Self::kick`]. Returns what `fill`
-    /// returns. Without room, or with more than 1514 bytes, the frame is lost like on any wire.
-    pub fn transmit<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
-        let room = self.can_transmit() && length <= FRAME;
-        let Some(index) = self.transmit_free.pop().filter(|_| room) else {
-            return fill(&mut alloc::vec![0; length]);
-        };
-        let start = usize::from(index) * BUFFER;
-        let bytes = &mut self.transmit_buffers.bytes_mut()[start..start + HEADER + length];
-        bytes[..HEADER].fill(0);
-        let result = fill(&mut bytes[HEADER..]);
-        let address = self.transmit_buffers.address() + start as u64;
-        self.transmit.describe(index, address, (HEADER + length) as u32, 0, 0);
-        self.transmit_busy[usize::from(index)] = true;
-        self.transmit.add(index);
-        result
-    }
-
     /// Lets the device see frames to send and buffers given back.
     pub fn kick(&mut self) {
-        self.receive.kick();
-        self.transmit.kick();
+        self.receiver.queue.kick();
+        self.transmitter.queue.kick();
     }
 
     /// Asks for an interrupt at the next frame; false if there is one to take already.
     pub fn ask_interrupt(&mut self) -> bool {
-        self.transmit.refuse_interrupts();
-        self.receive.ask_interrupt()
+        self.transmitter.queue.refuse_interrupts();
+        self.receiver.queue.ask_interrupt()
+    }
+}
+
+impl Receiver {
+    fn new(mut queue: Queue) -> Self {
+        let buffers = Buffer::new(usize::from(queue.size()) * BUFFER);
+        for index in 0..queue.size() {
+            let address = buffers.address() + (usize::from(index) * BUFFER) as u64;
+            queue.describe(index, address, BUFFER as u32, WRITE, 0);
+            queue.add(index);
+        }
+        Self { queue, buffers }
+    }
+
+    /// The next frame. Its buffer must be given back ([`Self::recycle`]).
+    pub fn take(&mut self) -> Option<Frame> {
+        loop {
+            let (index, length) = self.queue.take()?;
+            if index >= self.queue.size() {
+                continue;
+            }
+            let length = (length as usize).min(BUFFER).saturating_sub(HEADER);
+            if length > 0 {
+                return Some(Frame { index, length });
+            }
+            self.queue.add(index);
+        }
+    }
+
+    /// A frame's bytes.
+    pub fn bytes(&self, frame: Frame) -> &[u8] {
+        let start = usize::from(frame.index) * BUFFER + HEADER;
+        &self.buffers.bytes()[start..start + frame.length]
+    }
+
+    /// Gives a frame's buffer back to the device, which learns of it at the next [`Net::kick`].
+    pub fn recycle(&mut self, frame: Frame) {
+        self.queue.add(frame.index);
+    }
+}
+
+impl Transmitter {
+    fn new(queue: Queue) -> Self {
+        Self {
+            buffers: Buffer::new(usize::from(queue.size()) * BUFFER),
+            free: (0..queue.size()).collect(),
+            busy: (0..queue.size()).map(|_| false).collect(),
+            queue,
+        }
+    }
+
+    /// Whether there is room for a frame.
+    pub fn has_room(&mut self) -> bool {
+        while let Some((index, _)) = self.queue.take() {
+            if let Some(busy @ true) = self.busy.get_mut(usize::from(index)) {
+                *busy = false;
+                self.free.push(index);
+            }
+        }
+        !self.free.is_empty()
+    }
+
+    /// Queues a frame of `length` bytes that `fill` writes; it leaves at the next [`Net::kick`]. Returns what `fill`
+    /// returns. Without room, or with more than [`Net::FRAME`] bytes, the frame is lost, as on any wire.
+    pub fn send<R>(&mut self, length: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        if length > Net::FRAME || !self.has_room() {
+            return fill(&mut alloc::vec![0; length]);
+        }
+        let Some(index) = self.free.pop() else { return fill(&mut alloc::vec![0; length]) };
+        let start = usize::from(index) * BUFFER;
+        let bytes = &mut self.buffers.bytes_mut()[start..start + HEADER + length];
+        bytes[..HEADER].fill(0);
+        let result = fill(&mut bytes[HEADER..]);
+        let address = self.buffers.address() + start as u64;
+        self.queue.describe(index, address, (HEADER + length) as u32, 0, 0);
+        self.busy[usize::from(index)] = true;
+        self.queue.add(index);
+        result
     }
 }
