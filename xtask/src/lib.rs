@@ -17,7 +17,7 @@ pub mod pool;
 pub mod privilege;
 pub mod progress;
 mod setup;
-mod targets;
+pub mod targets;
 mod test;
 mod up;
 

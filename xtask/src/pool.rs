@@ -108,13 +108,14 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        if self.made && !self.keep {
-            if let Err(error) = Self::remove(&self.dir) {
-                progress::note(format!(
-                    "the pool in {} is still there: {error:#}; `cargo xtask pool remove` takes it away",
-                    self.dir.display()
-                ));
-            }
+        if self.made
+            && !self.keep
+            && let Err(error) = Self::remove(&self.dir)
+        {
+            progress::note(format!(
+                "the pool in {} is still there: {error:#}; `cargo xtask pool remove` takes it away",
+                self.dir.display()
+            ));
         }
     }
 }

@@ -68,29 +68,31 @@ const LIMIT: Duration = Duration::from_secs(20 * 60);
 /// Builds the probe and the policies into `target/ashlar`.
 pub fn build(options: Options) -> Result<Built> {
     let out = paths::out_dir("plugins")?;
-    let probe = paths::out().join("probe");
-    FIRMWARE.build(&options, |products| {
-        let program = products.join("probe");
-        if !program.is_file() {
+    let probe = FIRMWARE.build(&options, |products| {
+        let (from, to) = (products.join("probe"), paths::out().join("probe"));
+        if !from.is_file() {
             bail!("the firmware workspace built no program called probe");
         }
-        copy(&program, &probe)
+        copy(&from, &to)?;
+        Ok(vec![to])
     })?;
-    PLUGINS.build(&options, |products| {
+    let plugins = PLUGINS.build(&options, |products| {
         for old in wasm_files(&out)? {
             std::fs::remove_file(&old)
                 .with_context(|| format!("cannot remove {}", old.display()))?;
         }
-        let made = wasm_files(products)?;
+        for file in wasm_files(products)? {
+            copy(&file, &out.join(policy_name(&file)))?;
+        }
+        let made = wasm_files(&out)?;
         if made.is_empty() {
             bail!("the plugins workspace built no component");
         }
-        made.iter()
-            .try_for_each(|file| copy(file, &out.join(file.file_name().unwrap_or_default())))
+        Ok(made)
     })?;
     Ok(Built {
-        probe,
-        plugins: wasm_files(&out)?,
+        probe: probe[0].clone(),
+        plugins,
     })
 }
 
@@ -105,19 +107,26 @@ impl Guest {
         paths::root().join("target").join(self.folder)
     }
 
-    fn build(&self, options: &Options, collect: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        let stamp = paths::out().join(format!("{}.stamp", self.folder));
-        let digest = self.digest(options)?;
-        if !options.force && std::fs::read_to_string(&stamp).is_ok_and(|built| built == digest) {
-            return Ok(());
+    /// Builds and collects the products unless those of the same sources are there already.
+    fn build(
+        &self,
+        options: &Options,
+        collect: impl FnOnce(&Path) -> Result<Vec<PathBuf>>,
+    ) -> Result<Vec<PathBuf>> {
+        let stamp = Stamp(paths::out().join(format!("{}.stamp", self.folder)));
+        let digest = self.digest()?;
+        if options.by == Choice::Auto
+            && !options.force
+            && let Some(products) = stamp.products(&digest)
+        {
+            return Ok(products);
         }
         progress::step(
             &format!("build {}/ for {}", self.folder, self.target),
             || {
                 let route = Route::find(self.target, options.by)?;
                 progress::note(format!("by {route}"));
-                // The stamp goes first: a build that fails half-way must not look finished.
-                let _ = std::fs::remove_file(&stamp);
+                stamp.remove();
                 route
                     .cargo(self.target, self.std_parts, self.std_features)
                     .args([
@@ -131,14 +140,14 @@ impl Guest {
                     .dir(self.dir())
                     .within(LIMIT)
                     .run()?;
-                collect(&self.target_dir().join(self.target).join("release"))?;
-                std::fs::write(&stamp, digest)
-                    .with_context(|| format!("cannot write {}", stamp.display()))
+                let products = collect(&self.target_dir().join(self.target).join("release"))?;
+                stamp.write(&digest, &products)?;
+                Ok(products)
             },
         )
     }
 
-    fn digest(&self, options: &Options) -> Result<String> {
+    fn digest(&self) -> Result<String> {
         let dir = self.dir();
         if !dir.join("Cargo.toml").is_file() {
             bail!(
@@ -150,12 +159,37 @@ impl Guest {
         inputs
             .text(self.target)
             .text(self.std_parts)
-            .text(self.std_features);
-        inputs.text(&format!("{:?}", options.by)).tree(&dir)?;
-        for product in [paths::out().join("probe"), paths::out().join("plugins")] {
-            inputs.text(if product.exists() { "there" } else { "gone" });
-        }
+            .text(self.std_features)
+            .tree(&dir)?;
         Ok(inputs.digest())
+    }
+}
+
+/// What was built from which sources: the digest, then one product per line.
+struct Stamp(PathBuf);
+
+impl Stamp {
+    /// The products, if they are of these sources and all there.
+    fn products(&self, digest: &str) -> Option<Vec<PathBuf>> {
+        let text = std::fs::read_to_string(&self.0).ok()?;
+        let mut lines = text.lines();
+        let same = lines.next() == Some(digest);
+        let products: Vec<PathBuf> = lines.map(PathBuf::from).collect();
+        (same && !products.is_empty() && products.iter().all(|file| file.is_file()))
+            .then_some(products)
+    }
+
+    /// Goes before a build begins: one that fails half-way must not look finished.
+    fn remove(&self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+
+    fn write(&self, digest: &str, products: &[PathBuf]) -> Result<()> {
+        let lines = products.iter().map(|file| format!("{}\n", file.display()));
+        let text: String = std::iter::once(format!("{digest}\n"))
+            .chain(lines)
+            .collect();
+        std::fs::write(&self.0, text).with_context(|| format!("cannot write {}", self.0.display()))
     }
 }
 
@@ -170,10 +204,37 @@ fn wasm_files(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Cargo writes `-` of a package's name as `_`; a policy goes by its package's name.
+fn policy_name(file: &Path) -> String {
+    file.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .replace('_', "-")
+}
+
 /// Replaces the file in one step: a running test may be reading the old one.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let new = to.with_extension("new");
     std::fs::copy(from, &new)
         .and_then(|_| std::fs::rename(&new, to))
         .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stamp_holds_for_the_same_sources_and_only_while_the_products_are_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let product = dir.path().join("p.wasm");
+        std::fs::write(&product, "").unwrap();
+        let stamp = Stamp(dir.path().join("stamp"));
+        assert_eq!(stamp.products("d"), None);
+        stamp.write("d", std::slice::from_ref(&product)).unwrap();
+        assert_eq!(stamp.products("d"), Some(vec![product.clone()]));
+        assert_eq!(stamp.products("e"), None);
+        std::fs::remove_file(product).unwrap();
+        assert_eq!(stamp.products("d"), None);
+    }
 }

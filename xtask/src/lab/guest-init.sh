@@ -12,6 +12,8 @@ done
 ok() { echo "GUEST ok $*"; }
 fail() { echo "GUEST fail $*"; }
 
+# Whatever started the kernel may have left its last line open.
+echo
 echo "GUEST kernel $(uname -r)"
 
 # The last disk is the data disk: the system disk, where there is one, comes first.

@@ -1,7 +1,11 @@
 # Sourced by the first process of the emulated host: the daemon, and one stock Linux guest under it.
 daemon_up() {
-    ashlard serve --state $STATE >$DAEMON_LOG 2>&1 &
-    within 60 ashlar host
+    ashlard serve --state $STATE --plugins /usr/share/ashlar/plugins >$DAEMON_LOG 2>&1 &
+    daemon=$!
+    within 60 answers_or_died && kill -0 $daemon && ashlar host
+}
+answers_or_died() {
+    ashlar host || ! kill -0 $daemon
 }
 import() {
     ashlar --quiet images import --name linux --kernel /lab/vmlinuz --initrd /lab/initramfs --cmdline "console=ttyS0 quiet panic=-1"

@@ -64,6 +64,8 @@ pool() {
     mkdir -p $STATE && mount -t xfs /dev/vda $STATE
 }
 
+# The firmware leaves its last line open.
+echo
 say "ok boot $(uname -r)"
 try modules modules
 try kvm test -c /dev/kvm
