@@ -1,0 +1,30 @@
+//! Events.
+
+use api_types::Event;
+use control::model::{self, EventSubject};
+
+/// An event as it goes over the wire.
+pub fn to_wire(event: &model::Event) -> Event {
+    let (subject_id, state) = match event.subject {
+        EventSubject::Instance(id, state) => (id.to_string(), state.map(model::State::name)),
+        EventSubject::FirstOutput(id) | EventSubject::Charge(id) => (id.to_string(), None),
+        EventSubject::Disk(id, state) => (id.to_string(), state.map(model::DiskState::name)),
+        EventSubject::Image(id, state) => (id.to_string(), state.map(image_state)),
+        EventSubject::Vpc(id) => (id.to_string(), None),
+        EventSubject::Vswitch(id) => (id.to_string(), None),
+        EventSubject::SecurityGroup(id) => (id.to_string(), None),
+        EventSubject::Decision(id) => (id.to_string(), None),
+    };
+    Event {
+        sequence: event.sequence,
+        at: event.at.to_string(),
+        kind: event.subject.kind().to_owned(),
+        subject_id,
+        state: state.map(Into::into),
+        message: event.message.clone(),
+    }
+}
+
+fn image_state(state: model::ImageState) -> &'static str {
+    super::image::state(state).as_str()
+}

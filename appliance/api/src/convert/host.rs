@@ -1,0 +1,38 @@
+//! The host.
+
+use api_types::{Health, HealthCheck, Host};
+use control::model;
+
+/// The host as it goes over the wire.
+pub fn to_wire(host: &model::HostInfo) -> Host {
+    Host {
+        id: host.id.to_string(),
+        version: host.version.clone(),
+        vcpus_total: host.vcpus.total,
+        vcpus_used: host.vcpus.used,
+        memory_total_mib: host.memory.total.mib(),
+        memory_used_mib: host.memory.used.mib(),
+        disk_total_gib: host.disk.total.gib(),
+        disk_used_gib: host.disk.used.gib(),
+        instances_running: host.instances_running,
+        instances_total: host.instances_total,
+        started_at: host.started_at.to_string(),
+    }
+}
+
+/// The host's health as it goes over the wire.
+pub fn health_to_wire(health: model::Health) -> Health {
+    Health {
+        ok: health.ok,
+        version: health.version,
+        checks: health
+            .checks
+            .into_iter()
+            .map(|check| HealthCheck {
+                name: check.name,
+                ok: check.ok,
+                message: check.message,
+            })
+            .collect(),
+    }
+}

@@ -1,0 +1,62 @@
+//! `/v1/decisions`
+
+use api_types::{Decision, Page};
+use axum::{Json, extract::State};
+use control::commands::DecisionFilter;
+use serde::Deserialize;
+use types::DecisionId;
+use utoipa::IntoParams;
+
+use crate::{
+    convert,
+    extract::{ApiId, ApiQuery, parse_optional_id},
+    paging::{Place, page},
+    problem::ApiResult,
+    routes::Shared,
+};
+
+/// Which decisions.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionQuery {
+    /// About this instance.
+    instance_id: Option<String>,
+    /// How many items at most: 1 to 1000, 100 if absent.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u32>,
+    /// `next_token` of the page before.
+    next_token: Option<String>,
+}
+
+/// List placement decisions, also those that found no host.
+#[utoipa::path(get, path = "/v1/decisions", tag = "policies", params(DecisionQuery),
+    responses((status = 200, description = "A page of decisions, oldest first", body = Page<Decision>)))]
+pub async fn list_decisions(
+    State(shared): State<Shared>,
+    ApiQuery(query): ApiQuery<DecisionQuery>,
+) -> ApiResult<Json<Page<Decision>>> {
+    let filter = DecisionFilter {
+        instance: parse_optional_id("instance_id", query.instance_id.as_ref())?,
+    };
+    let decisions = shared.control.decisions(&filter).await?;
+    page(
+        decisions,
+        query.limit,
+        query.next_token.as_deref(),
+        |d| Place(d.time, d.id.to_string()),
+        |d| convert::policy::decision_to_wire(&d),
+    )
+    .map(Json)
+}
+
+/// One decision: what became of every host, and why.
+#[utoipa::path(get, path = "/v1/decisions/{id}", tag = "policies", params(("id" = String, Path, description = "`dec-…`")),
+    responses((status = 200, description = "The decision", body = Decision)))]
+pub async fn get_decision(
+    State(shared): State<Shared>,
+    ApiId(id): ApiId<DecisionId>,
+) -> ApiResult<Json<Decision>> {
+    let decision = shared.control.decision(id).await?;
+    Ok(Json(convert::policy::decision_to_wire(&decision)))
+}
