@@ -1,1 +1,39 @@
-//! Runs policy components in wasmtime under limits
+//! Runs policies that are WebAssembly components, under limits, and never waits for them longer than agreed.
+//!
+//! ```text
+//! PluginHost::load_scheduler / load_billing ─► Guarded<SchedulerPlugin | BillingPlugin> ─► the traits of `placement` and `ledger`
+//!    │ component of the right world?              │ counts, and sets aside what fails again and again
+//!    └ compiled code, from the cache by digest    └ one call = one fresh instance from a pool
+//! ```
+//!
+//! - A component sees what is passed to the call, and nothing else: no WASI, no clock, no memory of earlier calls.
+//! - A call ends by its deadline (epochs), its fuel (instructions), its memory limit or its own trap, whichever comes first; each
+//!   is a [`PolicyFailure`] in the policy's own words, and `placement` and `ledger` then use their built-in policy.
+//! - The digest of a policy is the SHA-256 of its component file. Compiled code is kept under that digest and is only run if this host
+//!   program made it (see `cache.rs`, which has the one `unsafe` block).
+//!
+//! This crate knows nothing of instances, disks or the store.
+
+#![deny(unsafe_code)]
+
+mod billing;
+mod bindings;
+mod cache;
+mod error;
+mod guarded;
+mod host;
+mod limits;
+mod plugin;
+mod sandbox;
+mod scheduler;
+mod ticker;
+
+pub use billing::BillingPlugin;
+pub use cache::CacheError;
+pub use error::LoadError;
+pub use guarded::{Guarded, PluginStatus};
+pub use host::{Parameters, PluginHost};
+pub use limits::Limits;
+pub use plugin::PluginKind;
+pub use scheduler::SchedulerPlugin;
+pub use types::{FailureKind, PolicyFailure, PolicyIdentity};

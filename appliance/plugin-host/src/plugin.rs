@@ -1,0 +1,233 @@
+//! A loaded component, and one call of it.
+
+use crate::{
+    LoadError, Parameters, bindings::scheduler::ashlar::policy::log::Level, cache::Cache,
+    host::Runtime, limits::one_line, sandbox::Sandbox,
+};
+use serde::{Deserialize, Serialize};
+use std::{fmt, sync::Arc};
+use types::{FailureKind, ModuleDigest, PolicyFailure, PolicyIdentity, Sha256Digest};
+use wasmtime::{
+    PoolConcurrencyLimitError, Store, Trap,
+    component::{Component, InstancePre, Linker, types::Component as ComponentType},
+};
+
+/// What a policy decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PluginKind {
+    /// Where instances go.
+    Scheduler,
+    /// What usage costs.
+    Billing,
+}
+
+impl PluginKind {
+    /// The interface it exports, without its version.
+    const fn export(self) -> &'static str {
+        match self {
+            Self::Scheduler => "ashlar:policy/scheduling",
+            Self::Billing => "ashlar:policy/rating",
+        }
+    }
+}
+
+impl fmt::Display for PluginKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Scheduler => "scheduler",
+            Self::Billing => "billing",
+        })
+    }
+}
+
+/// A component, checked and ready to be instantiated.
+pub(crate) struct Plugin {
+    runtime: Arc<Runtime>,
+    pub instance: InstancePre<Sandbox>,
+    pub identity: PolicyIdentity,
+    pub kind: PluginKind,
+    pub parameters: Vec<(String, String)>,
+}
+
+impl Plugin {
+    pub(crate) fn load(
+        runtime: Arc<Runtime>,
+        cache: &Cache,
+        linker: &Linker<Sandbox>,
+        name: &str,
+        kind: PluginKind,
+        bytes: &[u8],
+        parameters: &Parameters,
+    ) -> Result<Self, LoadError> {
+        let owned = name.to_owned();
+        match bytes.split_at_checked(8).map(|(header, _)| header) {
+            Some(b"\0asm\x01\0\0\0") => return Err(LoadError::CoreModule(owned)),
+            Some(header) if header.starts_with(b"\0asm") => {}
+            _ => return Err(LoadError::NotWasm(owned)),
+        }
+        let digest = Sha256Digest::of(bytes);
+        let component = cache
+            .component(&runtime.engine, digest, bytes)
+            .map_err(|error| LoadError::Invalid {
+                name: name.to_owned(),
+                why: one_line(&format!("{error:#}")),
+            })?;
+        check_world(name, kind, &component, &component.component_type())?;
+        let instance = linker
+            .instantiate_pre(&component)
+            .map_err(|error| interface(name, &error))?;
+        Ok(Self {
+            runtime,
+            instance,
+            identity: PolicyIdentity {
+                name: owned,
+                module_sha256: ModuleDigest::Sha256(digest),
+                configuration_sha256: configuration_digest(parameters),
+            },
+            kind,
+            parameters: parameters.clone().into_iter().collect(),
+        })
+    }
+
+    /// Runs `call` in a fresh store under all limits. The inner result is the policy's own: an error there are its words.
+    pub(crate) fn call<T>(
+        &self,
+        seed: u64,
+        call: impl FnOnce(&mut Store<Sandbox>) -> wasmtime::Result<Result<T, String>>,
+    ) -> Result<T, PolicyFailure> {
+        let limits = &self.runtime.limits;
+        let mut store = Store::new(&self.runtime.engine, Sandbox::new(limits, seed));
+        store.limiter(|sandbox| sandbox);
+        store.set_hostcall_fuel(usize::try_from(limits.answer.bytes()).unwrap_or(usize::MAX));
+        store.set_epoch_deadline(self.runtime.deadline_ticks);
+        let running = self.runtime.ticker.running();
+        // Fuel is switched on in the engine's configuration, so setting it cannot fail.
+        let result = store.set_fuel(limits.fuel).and_then(|()| call(&mut store));
+        drop(running);
+        self.pass_on_log(store.data());
+        match result {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(words)) => Err(self.failure(FailureKind::Refused, &words)),
+            Err(error) => {
+                let (kind, message) = self.classify(&error, store.data());
+                Err(self.failure(kind, &message))
+            }
+        }
+    }
+
+    /// A failure of this policy.
+    pub(crate) fn failure(&self, kind: FailureKind, message: &str) -> PolicyFailure {
+        PolicyFailure {
+            policy: Box::new(self.identity.clone()),
+            kind,
+            message: one_line(message),
+        }
+    }
+
+    fn classify(&self, error: &wasmtime::Error, sandbox: &Sandbox) -> (FailureKind, String) {
+        let limits = &self.runtime.limits;
+        let words = sandbox.last_words();
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::Interrupt) => (
+                FailureKind::Deadline,
+                format!("no answer within {} ms", limits.deadline.as_millis()),
+            ),
+            Some(Trap::OutOfFuel) => (
+                FailureKind::Fuel,
+                format!("no answer within {} instructions", limits.fuel),
+            ),
+            trap => {
+                if let Some(what) = &sandbox.refused {
+                    let (memory, elements) = (limits.memory, limits.table_elements);
+                    return (
+                        FailureKind::Memory,
+                        format!(
+                            "asked for {what}; {memory} and {elements} table elements are allowed"
+                        ),
+                    );
+                }
+                if let Some(trap) = trap {
+                    let words = words.map_or_else(|| trap.to_string(), str::to_owned);
+                    return (FailureKind::Trap, words);
+                }
+                if error.is::<PoolConcurrencyLimitError>() {
+                    let calls = limits.calls;
+                    return (
+                        FailureKind::Busy,
+                        format!("{calls} calls are running already"),
+                    );
+                }
+                (FailureKind::InvalidAnswer, format!("{error:#}"))
+            }
+        }
+    }
+
+    fn pass_on_log(&self, sandbox: &Sandbox) {
+        let policy = self.identity.name.as_str();
+        for (level, line) in &sandbox.lines {
+            match level {
+                Level::Debug => tracing::debug!(policy, "{line}"),
+                Level::Info => tracing::info!(policy, "{line}"),
+                Level::Warn => tracing::warn!(policy, "{line}"),
+                Level::Error => tracing::error!(policy, "{line}"),
+            }
+        }
+        if sandbox.dropped > 0 {
+            tracing::warn!(
+                policy,
+                dropped = sandbox.dropped,
+                "policy wrote too many log lines"
+            );
+        }
+    }
+}
+
+/// The error of a component whose imports or exports have another shape than ours.
+pub(crate) fn interface(name: &str, error: &wasmtime::Error) -> LoadError {
+    LoadError::Interface {
+        name: name.to_owned(),
+        why: one_line(&format!("{error:#}")),
+    }
+}
+
+fn check_world(
+    name: &str,
+    kind: PluginKind,
+    component: &Component,
+    world: &ComponentType,
+) -> Result<(), LoadError> {
+    let interface_of = |name: &str| name.split('@').next().unwrap_or_default().to_owned();
+    for (import, _) in world.imports(component.engine()) {
+        let offered = ["ashlar:policy/log", "ashlar:policy/random"];
+        if !offered.contains(&interface_of(import).as_str()) {
+            return Err(LoadError::Import {
+                name: name.to_owned(),
+                import: one_line(import),
+            });
+        }
+    }
+    let exports: Vec<String> = world
+        .exports(component.engine())
+        .map(|(export, _)| interface_of(export))
+        .collect();
+    if exports.iter().any(|export| export == kind.export()) {
+        return Ok(());
+    }
+    let other = [PluginKind::Scheduler, PluginKind::Billing]
+        .into_iter()
+        .find(|other| exports.iter().any(|export| export == other.export()));
+    Err(LoadError::Export {
+        name: name.to_owned(),
+        kind,
+        export: kind.export(),
+        instead: other.map_or_else(String::new, |other| format!("; it is a {other} policy")),
+    })
+}
+
+/// SHA-256 over one line per parameter, quoted so that no name or value can look like another line.
+fn configuration_digest(parameters: &Parameters) -> Sha256Digest {
+    let line = |(name, value)| format!("{name:?} = {value:?}\n");
+    let lines: String = parameters.iter().map(line).collect();
+    Sha256Digest::of(lines.as_bytes())
+}
