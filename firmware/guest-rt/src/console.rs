@@ -55,7 +55,10 @@ impl Write for Line {
 
 /// What [`print!`] calls.
 pub fn print(arguments: fmt::Arguments) {
-    let mut line = Line { bytes: [0; 256], length: 0 };
+    let mut line = Line {
+        bytes: [0; 256],
+        length: 0,
+    };
     // Writing to a line cannot fail; an argument's own failure leaves what it wrote so far.
     let _ = line.write_fmt(arguments);
     line.flush();

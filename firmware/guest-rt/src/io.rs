@@ -14,7 +14,9 @@ impl Port {
     pub fn read_u8(self) -> u8 {
         let value;
         // SAFETY: reading a port touches no memory of this program.
-        unsafe { asm!("in al, dx", in("dx") self.0, out("al") value, options(nomem, nostack, preserves_flags)) }
+        unsafe {
+            asm!("in al, dx", in("dx") self.0, out("al") value, options(nomem, nostack, preserves_flags))
+        }
         value
     }
 
@@ -22,20 +24,26 @@ impl Port {
     pub fn read_u16(self) -> u16 {
         let value;
         // SAFETY: reading a port touches no memory of this program.
-        unsafe { asm!("in ax, dx", in("dx") self.0, out("ax") value, options(nomem, nostack, preserves_flags)) }
+        unsafe {
+            asm!("in ax, dx", in("dx") self.0, out("ax") value, options(nomem, nostack, preserves_flags))
+        }
         value
     }
 
     /// Writes one byte.
     pub fn write_u8(self, value: u8) {
         // SAFETY: the devices this runtime drives do not touch memory on a port write.
-        unsafe { asm!("out dx, al", in("dx") self.0, in("al") value, options(nomem, nostack, preserves_flags)) }
+        unsafe {
+            asm!("out dx, al", in("dx") self.0, in("al") value, options(nomem, nostack, preserves_flags))
+        }
     }
 
     /// Writes two bytes.
     pub fn write_u16(self, value: u16) {
         // SAFETY: the devices this runtime drives do not touch memory on a port write.
-        unsafe { asm!("out dx, ax", in("dx") self.0, in("ax") value, options(nomem, nostack, preserves_flags)) }
+        unsafe {
+            asm!("out dx, ax", in("dx") self.0, in("ax") value, options(nomem, nostack, preserves_flags))
+        }
     }
 
     /// Writes bytes one after the other by one string instruction.

@@ -70,7 +70,11 @@ extern "C" fn guest_start64(start_info: u64) -> ! {
 pub fn panicked(info: &core::panic::PanicInfo) -> ! {
     let message = info.message();
     match info.location() {
-        Some(at) => println!("guest: panic at={}:{} message=\"{message}\"", at.file(), at.line()),
+        Some(at) => println!(
+            "guest: panic at={}:{} message=\"{message}\"",
+            at.file(),
+            at.line()
+        ),
         None => println!("guest: panic message=\"{message}\""),
     }
     platform::keyboard_reset()

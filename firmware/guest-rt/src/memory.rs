@@ -52,7 +52,10 @@ unsafe impl Sync for Heap {}
 static HEAP: Heap = Heap {
     locked: AtomicBool::new(false),
     state: UnsafeCell::new(State {
-        map: Map { regions: [Range { start: 0, end: 0 }; MAX_REGIONS], count: 0 },
+        map: Map {
+            regions: [Range { start: 0, end: 0 }; MAX_REGIONS],
+            count: 0,
+        },
         current: 0,
         next: 0,
         free: [0; 48],
@@ -89,7 +92,12 @@ impl State {
 
 /// Size class of a layout: the logarithm of the block's size. Blocks are aligned to their size, up to a page.
 fn class(layout: Layout) -> usize {
-    layout.size().max(layout.align()).max(16).next_power_of_two().trailing_zeros() as usize
+    layout
+        .size()
+        .max(layout.align())
+        .max(16)
+        .next_power_of_two()
+        .trailing_zeros() as usize
 }
 
 // SAFETY: blocks are distinct (the heap only grows, and a freed block is handed out once), at least as large as asked,
@@ -155,10 +163,16 @@ pub(crate) fn start(start_info: u64) -> BootInfo {
     let found = info.command_line_bytes(&Identity);
     let length = found.len().min(line.len());
     line[..length].copy_from_slice(&found[..length]);
-    let mut map = Map { regions: [Range { start: 0, end: 0 }; MAX_REGIONS], count: 0 };
+    let mut map = Map {
+        regions: [Range { start: 0, end: 0 }; MAX_REGIONS],
+        count: 0,
+    };
     for ram in info.ram(&Identity) {
         let mut start = ram.start.max(image_end);
-        for module in info.modules(&Identity).filter(|module| module.end > ram.start && module.start < ram.end) {
+        for module in info
+            .modules(&Identity)
+            .filter(|module| module.end > ram.start && module.start < ram.end)
+        {
             start = start.max(module.end);
         }
         let (start, end) = (start.next_multiple_of(PAGE), ram.end / PAGE * PAGE);
@@ -167,7 +181,11 @@ pub(crate) fn start(start_info: u64) -> BootInfo {
             map.count += 1;
         }
     }
-    let high = map.regions[..map.count].iter().map(|region| region.end).max().unwrap_or(0);
+    let high = map.regions[..map.count]
+        .iter()
+        .map(|region| region.end)
+        .max()
+        .unwrap_or(0);
     HEAP.with(|state| state.map = map);
     if high > MAPPED_AT_START {
         map_up_to(high);
@@ -180,15 +198,18 @@ pub(crate) fn start(start_info: u64) -> BootInfo {
 
 /// Maps 4 GiB to `end` (at most 512 GiB) in pages of 2 MiB, like `boot.s` the rest.
 fn map_up_to(end: u64) {
-    let first = (MAPPED_AT_START >> 30) as usize;
-    let last = usize::try_from(end.div_ceil(1 << 30)).unwrap_or(512).min(512);
-    for gib in first..last {
+    for gib in (MAPPED_AT_START >> 30)..end.div_ceil(1 << 30).min(512) {
         let table = Buffer::new(4096);
         for entry in 0..512_u64 {
-            table.write_u64(entry as usize * 8, ((gib as u64) << 30) + entry * LARGE_PAGE + 0x87);
+            table.write_u64(entry as usize * 8, (gib << 30) + entry * LARGE_PAGE + 0x87);
         }
-        // SAFETY: the entry was not present; only CPU 0 runs, and nothing is mapped twice.
-        unsafe { (&raw mut guest_pdpt[gib]).write_volatile(table.address() + 7) };
+        // SAFETY: the index is below 512; the entry was not present; only CPU 0 runs, and nothing is mapped twice.
+        unsafe {
+            (&raw mut guest_pdpt)
+                .cast::<u64>()
+                .add(gib as usize)
+                .write_volatile(table.address() + 7);
+        }
         core::mem::forget(table);
     }
     cpu::flush_tlb();
@@ -196,7 +217,12 @@ fn map_up_to(end: u64) {
 
 /// RAM above the image in bytes, used or not.
 pub fn ram_bytes() -> u64 {
-    HEAP.with(|state| state.map.regions[..state.map.count].iter().map(|region| region.end - region.start).sum())
+    HEAP.with(|state| {
+        state.map.regions[..state.map.count]
+            .iter()
+            .map(|region| region.end - region.start)
+            .sum()
+    })
 }
 
 /// Bytes of heap blocks in use.
@@ -211,7 +237,11 @@ pub fn ram(count: u64, mut action: impl FnMut(*mut u64)) -> u64 {
         let mut done = 0;
         for index in (state.current..state.map.count).rev() {
             let region = state.map.regions[index];
-            let bottom = if index == state.current { state.next.max(region.start).next_multiple_of(PAGE) } else { region.start };
+            let bottom = if index == state.current {
+                state.next.max(region.start).next_multiple_of(PAGE)
+            } else {
+                region.start
+            };
             let mut page = region.end;
             while done < count && page > bottom {
                 page -= PAGE;
@@ -272,7 +302,10 @@ impl Buffer {
     }
 
     fn check<T>(&self, offset: usize) -> *mut T {
-        assert!(offset % size_of::<T>() == 0 && offset + size_of::<T>() <= self.length, "outside the buffer");
+        assert!(
+            offset.is_multiple_of(size_of::<T>()) && offset + size_of::<T>() <= self.length,
+            "outside the buffer"
+        );
         // SAFETY: just checked to lie inside.
         unsafe { self.start.add(offset).cast() }
     }

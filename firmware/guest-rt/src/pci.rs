@@ -51,16 +51,23 @@ pub fn scan(ecam: Ecam) -> Vec<Function> {
     let mut found = Vec::new();
     for device in 0..32_u8 {
         for number in 0..8_u8 {
-            let offset = u64::from(ecam.first_bus) << 20 | u64::from(device) << 15 | u64::from(number) << 12;
+            let offset =
+                u64::from(ecam.first_bus) << 20 | u64::from(device) << 15 | u64::from(number) << 12;
             // SAFETY: the MCFG names this region as configuration space; it lies in the MMIO space below 4 GiB.
             let config = unsafe { Mmio::new(ecam.base + offset) };
             let id = config.read_u32();
             let present = id & 0xFFFF != 0xFFFF;
             if present {
                 let location = Location(ecam.first_bus, device, number);
-                found.push(Function { config, location, vendor: id as u16, device: (id >> 16) as u16 });
+                found.push(Function {
+                    config,
+                    location,
+                    vendor: id as u16,
+                    device: (id >> 16) as u16,
+                });
             }
-            let many = present && (number > 0 || config.at(HEADER_TYPE).read_u32() & (1 << 23) != 0);
+            let many =
+                present && (number > 0 || config.at(HEADER_TYPE).read_u32() & (1 << 23) != 0);
             if !many && number == 0 {
                 break;
             }
@@ -101,7 +108,11 @@ impl Function {
         let mut offset = u64::from(self.config(CAPABILITIES) as u8 & 0xFC);
         while offset >= 0x40 && found.len() < MAX_CAPABILITIES {
             let head = self.config(offset);
-            found.push(Capability { id: head as u8, offset, head });
+            found.push(Capability {
+                id: head as u8,
+                offset,
+                head,
+            });
             offset = u64::from((head >> 8) as u8 & 0xFC);
         }
         found
@@ -134,7 +145,9 @@ impl Function {
         if size == 0 || !size.is_power_of_two() {
             return None;
         }
-        let address = NEXT_BAR.load(Ordering::Relaxed).checked_next_multiple_of(size)?;
+        let address = NEXT_BAR
+            .load(Ordering::Relaxed)
+            .checked_next_multiple_of(size)?;
         NEXT_BAR.store(address.checked_add(size)?, Ordering::Relaxed);
         self.write_config(register, address);
         if wide {
@@ -145,11 +158,16 @@ impl Function {
 
     /// Turns MSI-X on with every entry masked. `None` if the function lacks it.
     pub fn enable_msix(&self, capabilities: &[Capability]) -> Option<Msix> {
-        let capability = capabilities.iter().find(|capability| capability.id == CAPABILITY_MSIX)?;
+        let capability = capabilities
+            .iter()
+            .find(|capability| capability.id == CAPABILITY_MSIX)?;
         let place = self.config(capability.offset + 4);
         let table = self.bar(place as u8 & 7)?.at(u64::from(place & !7));
         self.write_config(capability.offset, capability.head | 1 << 31);
-        Some(Msix { table, entries: ((capability.head >> 16) as u16 & 0x7FF) + 1 })
+        Some(Msix {
+            table,
+            entries: ((capability.head >> 16) as u16 & 0x7FF) + 1,
+        })
     }
 }
 
@@ -167,7 +185,10 @@ impl Msix {
             return false;
         }
         let vector = NEXT_VECTOR.load(Ordering::Relaxed);
-        NEXT_VECTOR.store(vector.saturating_add(1).min(cpu::VECTOR_LAST_DEVICE), Ordering::Relaxed);
+        NEXT_VECTOR.store(
+            vector.saturating_add(1).min(cpu::VECTOR_LAST_DEVICE),
+            Ordering::Relaxed,
+        );
         let at = self.table.at(16 * u64::from(entry));
         at.write_u32(0xFEE0_0000 | u32::from(cpu::local_apic_id()) << 12);
         at.at(4).write_u32(0);

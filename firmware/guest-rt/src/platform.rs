@@ -31,7 +31,9 @@ impl Platform {
     /// Reads the ACPI tables (RSDP address, or 0 to look for it) and lets CPU 0 receive interrupts: timer, console
     /// input and, where there is one, the power button.
     pub fn start(rsdp: u64) -> Self {
-        let platform = Self { acpi: Acpi::read(&Identity, rsdp) };
+        let platform = Self {
+            acpi: Acpi::read(&Identity, rsdp),
+        };
         cpu::enable_local_apic();
         cpu::set_up_timer(false);
         platform.route(4, cpu::VECTOR_CONSOLE);
@@ -54,7 +56,8 @@ impl Platform {
     /// Switches the machine off (S5, ACPI 6.5 §7.4.2). Where there is no such register, it halts.
     pub fn power_off(&self) -> ! {
         if let (Some(sleep_type), true) = (self.acpi.s5, self.acpi.pm1a_control != 0) {
-            Port(self.acpi.pm1a_control).write_u16((u16::from(sleep_type & 7) << 10) | SLEEP_ENABLE);
+            Port(self.acpi.pm1a_control)
+                .write_u16((u16::from(sleep_type & 7) << 10) | SLEEP_ENABLE);
         }
         cpu::halt()
     }
@@ -69,15 +72,26 @@ impl Platform {
 
     /// Directs an ISA interrupt to a vector of this CPU (82093AA data sheet §3.2.4).
     fn route(&self, irq: u8, vector: u8) {
-        let Some(io_apic) = self.acpi.io_apic else { return };
-        let Override { gsi, active_low, level, .. } = self.acpi.wiring(irq);
+        let Some(io_apic) = self.acpi.io_apic else {
+            return;
+        };
+        let Override {
+            gsi,
+            active_low,
+            level,
+            ..
+        } = self.acpi.wiring(irq);
         // SAFETY: the MADT names this address; it lies in the MMIO space, where no memory is.
         let registers = unsafe { Mmio::new(u64::from(io_apic.address)) };
         let index = 0x10 + 2 * gsi.saturating_sub(io_apic.first_gsi).min(23);
         registers.write_u32(index + 1);
-        registers.at(0x10).write_u32(u32::from(cpu::local_apic_id()) << 24);
+        registers
+            .at(0x10)
+            .write_u32(u32::from(cpu::local_apic_id()) << 24);
         registers.write_u32(index);
-        registers.at(0x10).write_u32(u32::from(vector) | u32::from(active_low) << 13 | u32::from(level) << 15);
+        registers
+            .at(0x10)
+            .write_u32(u32::from(vector) | u32::from(active_low) << 13 | u32::from(level) << 15);
     }
 
     fn start_power_button(&self) {

@@ -62,7 +62,11 @@ pub struct StartError {
 
 impl fmt::Display for StartError {
     fn fmt(&self, out: &mut fmt::Formatter) -> fmt::Result {
-        write!(out, "the CPU with local APIC id {} did not start within 1 s", self.apic_id)
+        write!(
+            out,
+            "the CPU with local APIC id {} did not start within 1 s",
+            self.apic_id
+        )
     }
 }
 
@@ -89,8 +93,10 @@ impl Cpu {
         // SAFETY: the buffer is zeroed, page-aligned, large enough and lives for good; all accesses are atomic.
         let page = unsafe { &*(memory.address() as *const Page) };
         // Aligned as after a call.
-        page.user_stack.store(stack.address() + STACK as u64 - 8, Ordering::Relaxed);
-        page.boss.store(u32::from(cpu::local_apic_id()), Ordering::Relaxed);
+        page.user_stack
+            .store(stack.address() + STACK as u64 - 8, Ordering::Relaxed);
+        page.boss
+            .store(u32::from(cpu::local_apic_id()), Ordering::Relaxed);
         guest_ap_cpu.store(memory.address(), Ordering::Relaxed);
         place_trampoline(memory.address() + GDT_AT as u64);
         fence(Ordering::SeqCst);
@@ -111,8 +117,14 @@ impl Cpu {
 
     /// Makes the CPU call `function(argument)`. It must be idle: started, and its last result taken.
     pub fn run(&mut self, function: fn(u64) -> u64, argument: u64) {
-        assert_eq!(self.page.state.load(Ordering::Acquire), IDLE, "the CPU is still working");
-        self.page.function.store(function as usize as u64, Ordering::Relaxed);
+        assert_eq!(
+            self.page.state.load(Ordering::Acquire),
+            IDLE,
+            "the CPU is still working"
+        );
+        self.page
+            .function
+            .store(function as usize as u64, Ordering::Relaxed);
         self.page.argument.store(argument, Ordering::Relaxed);
         self.page.state.store(WORKING, Ordering::Release);
         cpu::send_command(self.apic_id, 0x4000 | u32::from(cpu::VECTOR_WAKE));
@@ -174,9 +186,15 @@ extern "C" fn guest_ap_start64(page: &'static Page) -> ! {
             // SAFETY: `run` stored a function of this type.
             let function: fn(u64) -> u64 =
                 unsafe { core::mem::transmute(page.function.load(Ordering::Relaxed) as usize) };
-            page.result.store(function(page.argument.load(Ordering::Relaxed)), Ordering::Relaxed);
+            page.result.store(
+                function(page.argument.load(Ordering::Relaxed)),
+                Ordering::Relaxed,
+            );
             page.state.store(DONE, Ordering::Release);
-            cpu::send_command(page.boss.load(Ordering::Relaxed) as u8, 0x4000 | u32::from(cpu::VECTOR_WAKE));
+            cpu::send_command(
+                page.boss.load(Ordering::Relaxed) as u8,
+                0x4000 | u32::from(cpu::VECTOR_WAKE),
+            );
         }
         cpu::wait_for_interrupt();
     }

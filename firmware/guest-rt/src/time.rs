@@ -26,7 +26,9 @@ pub fn tsc() -> u64 {
 pub fn tsc_khz() -> u64 {
     match TSC_KHZ.load(Ordering::Relaxed) {
         0 => {
-            let khz = from_cpuid().or_else(from_paravirtual_clock).unwrap_or_else(from_pit);
+            let khz = from_cpuid()
+                .or_else(from_paravirtual_clock)
+                .unwrap_or_else(from_pit);
             TSC_KHZ.store(khz, Ordering::Relaxed);
             khz
         }
@@ -121,14 +123,21 @@ fn from_paravirtual_clock() -> Option<u64> {
     let page = Buffer::new(4096);
     // SAFETY: the host writes 32 bytes of the page, which nothing else uses until the clock is off again.
     unsafe { cpu::write_msr(SYSTEM_TIME_NEW, page.address() | 1) };
-    let (multiplier, shift) = (page.read_u32(24), page.read_u32(28).to_le_bytes()[0].cast_signed());
+    let (multiplier, shift) = (
+        page.read_u32(24),
+        page.read_u32(28).to_le_bytes()[0].cast_signed(),
+    );
     // SAFETY: this only turns the clock off.
     unsafe { cpu::write_msr(SYSTEM_TIME_NEW, 0) };
     if multiplier == 0 {
         return None;
     }
     let khz = (1_000_000_u64 << 32) / u64::from(multiplier);
-    let khz = if shift < 0 { khz << shift.unsigned_abs().min(20) } else { khz >> shift.min(31) };
+    let khz = if shift < 0 {
+        khz << shift.unsigned_abs().min(20)
+    } else {
+        khz >> shift.min(31)
+    };
     (khz != 0).then_some(khz)
 }
 

@@ -39,7 +39,10 @@ pub fn touch(mib: u64) -> Outcome {
     if touched < pages {
         return Err(format!("only {} MiB are unused", touched / 256));
     }
-    println!("probe: touched pages={touched} elapsed_us={}", elapsed_us(start));
+    println!(
+        "probe: touched pages={touched} elapsed_us={}",
+        elapsed_us(start)
+    );
     Ok(())
 }
 
@@ -54,16 +57,31 @@ impl Probe {
         }
         // The first id is this CPU's.
         let wanted = count as usize - 1;
-        for id in ids.iter().skip(1 + self.cpus.len()).take(wanted.saturating_sub(self.cpus.len())) {
+        for id in ids
+            .iter()
+            .skip(1 + self.cpus.len())
+            .take(wanted.saturating_sub(self.cpus.len()))
+        {
             let start = time::tsc();
-            self.cpus.push(Cpu::start(*id).map_err(|error| error.to_string())?);
-            println!("probe: cpu-started index={} apic_id={id} elapsed_us={}", self.cpus.len(), elapsed_us(start));
+            self.cpus
+                .push(Cpu::start(*id).map_err(|error| error.to_string())?);
+            println!(
+                "probe: cpu-started index={} apic_id={id} elapsed_us={}",
+                self.cpus.len(),
+                elapsed_us(start)
+            );
         }
         Ok(count)
     }
 
     /// Runs a function on `count` CPUs at once and prints each one's result.
-    fn on_cpus(&mut self, count: u32, function: fn(u64) -> u64, argument: u64, limit_us: u64) -> Result<u64, alloc::string::String> {
+    fn on_cpus(
+        &mut self,
+        count: u32,
+        function: fn(u64) -> u64,
+        argument: u64,
+        limit_us: u64,
+    ) -> Result<u64, alloc::string::String> {
         let others = self.have_cpus(count)? as usize - 1;
         for cpu in &mut self.cpus[..others] {
             cpu.run(function, argument);

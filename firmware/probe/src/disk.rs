@@ -16,7 +16,12 @@ pub trait Job {
     fn next(&mut self, buffer: &mut Buffer) -> Option<Operation>;
 
     /// A request was answered, `ticks` of the counter after it was handed in.
-    fn completed(&mut self, operation: Operation, buffer: &Buffer, ticks: u64) -> Result<(), String>;
+    fn completed(
+        &mut self,
+        operation: Operation,
+        buffer: &Buffer,
+        ticks: u64,
+    ) -> Result<(), String>;
 }
 
 /// How a job is driven.
@@ -51,12 +56,18 @@ struct InFlight {
 impl Probe {
     /// Drives a job to its end. On an error the disk may still have requests on their way: it must be dropped
     /// before the next use.
-    pub fn drive(&mut self, disk: &mut Block, drive: &Drive, job: &mut impl Job) -> Result<Effort, String> {
+    pub fn drive(
+        &mut self,
+        disk: &mut Block,
+        drive: &Drive,
+        job: &mut impl Job,
+    ) -> Result<Effort, String> {
         let depth = drive.depth.min(disk.depth());
         if depth < drive.depth {
             return Err(format!("the disk takes only {depth} requests at once"));
         }
-        let block = usize::try_from(drive.block).map_err(|_| "the block is too large".to_string())?;
+        let block =
+            usize::try_from(drive.block).map_err(|_| "the block is too large".to_string())?;
         let mut buffers: Vec<Buffer> = (0..depth).map(|_| Buffer::new(block)).collect();
         let mut idle: Vec<usize> = (0..usize::from(depth)).rev().collect();
         let mut in_flight: Vec<Option<InFlight>> = (0..disk.depth()).map(|_| None).collect();
@@ -67,13 +78,19 @@ impl Probe {
             while more && let Some(index) = idle.pop() {
                 let next = job.next(&mut buffers[index]);
                 let since = time::tsc();
-                let Some((operation, slot)) = next.and_then(|next| Some((next, disk.submit(next)?))) else {
+                let Some((operation, slot)) =
+                    next.and_then(|next| Some((next, disk.submit(next)?)))
+                else {
                     more = false;
                     idle.push(index);
                     break;
                 };
                 requests += 1;
-                in_flight[usize::from(slot)] = Some(InFlight { operation, buffer: index, since });
+                in_flight[usize::from(slot)] = Some(InFlight {
+                    operation,
+                    buffer: index,
+                    since,
+                });
             }
             disk.kick();
             if idle.len() == usize::from(depth) {
@@ -85,9 +102,15 @@ impl Probe {
             };
             let mut completion = Some(first);
             while let Some(done) = completion {
-                let Some(request) = in_flight[usize::from(done.slot)].take() else { break };
+                let Some(request) = in_flight[usize::from(done.slot)].take() else {
+                    break;
+                };
                 let answer = match done.status {
-                    0 => job.completed(request.operation, &buffers[request.buffer], time::tsc() - request.since),
+                    0 => job.completed(
+                        request.operation,
+                        &buffers[request.buffer],
+                        time::tsc() - request.since,
+                    ),
                     status => Err(refusal(request.operation, status)),
                 };
                 if let Err(reason) = answer {
@@ -123,7 +146,13 @@ impl Probe {
             return Some(done);
         }
         let done = self.wait(end, |_| {
-            disk.take().or_else(|| if disk.ask_interrupt() { None } else { disk.take() })
+            disk.take().or_else(|| {
+                if disk.ask_interrupt() {
+                    None
+                } else {
+                    disk.take()
+                }
+            })
         });
         disk.refuse_interrupts();
         done
@@ -140,8 +169,13 @@ impl Probe {
                 Ok(())
             }
         }
-        let drive = Drive { block: 512, depth: 1, wait: Wait::Interrupt };
-        self.drive(disk, &drive, &mut One(Some(operation))).map(drop)
+        let drive = Drive {
+            block: 512,
+            depth: 1,
+            wait: Wait::Interrupt,
+        };
+        self.drive(disk, &drive, &mut One(Some(operation)))
+            .map(drop)
     }
 }
 

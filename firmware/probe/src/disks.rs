@@ -18,9 +18,15 @@ impl Probe {
     pub fn disk(&mut self, command: &DiskCommand) -> Outcome {
         match command {
             DiskCommand::List => self.list_disks(),
-            DiskCommand::Write(transfer) => self.with_disk(transfer.disk, |probe, disk| probe.pass(disk, transfer, true)),
-            DiskCommand::Verify(transfer) => self.with_disk(transfer.disk, |probe, disk| probe.pass(disk, transfer, false)),
-            DiskCommand::Bench(bench) => self.with_disk(bench.disk, |probe, disk| probe.bench(disk, bench)),
+            DiskCommand::Write(transfer) => self.with_disk(transfer.disk, |probe, disk| {
+                probe.pass(disk, transfer, true)
+            }),
+            DiskCommand::Verify(transfer) => self.with_disk(transfer.disk, |probe, disk| {
+                probe.pass(disk, transfer, false)
+            }),
+            DiskCommand::Bench(bench) => {
+                self.with_disk(bench.disk, |probe, disk| probe.bench(disk, bench))
+            }
             DiskCommand::Flush(index) => self.with_disk(*index, |probe, disk| {
                 if !disk.can_flush() {
                     return Err("the disk does not offer flush".to_string());
@@ -29,29 +35,42 @@ impl Probe {
             }),
             DiskCommand::Discard(index, extent) => self.with_disk(*index, |probe, disk| {
                 let limit = disk.max_discard();
-                probe.ranges(disk, *extent, limit, "discard", |sector, count| Operation::Discard { sector, count })
+                probe.ranges(disk, *extent, limit, "discard", |sector, count| {
+                    Operation::Discard { sector, count }
+                })
             }),
             DiskCommand::Zero(index, extent, unmap) => self.with_disk(*index, |probe, disk| {
                 let limit = disk.max_write_zeroes();
                 probe.ranges(disk, *extent, limit, "write-zeroes", |sector, count| {
-                    Operation::WriteZeroes { sector, count, unmap: *unmap }
+                    Operation::WriteZeroes {
+                        sector,
+                        count,
+                        unmap: *unmap,
+                    }
                 })
             }),
         }
     }
 
     /// Takes a disk out for a command, and puts it back unless it stopped answering.
-    fn with_disk(&mut self, index: usize, action: impl FnOnce(&mut Self, &mut Block) -> Outcome) -> Outcome {
+    fn with_disk(
+        &mut self,
+        index: usize,
+        action: impl FnOnce(&mut Self, &mut Block) -> Outcome,
+    ) -> Outcome {
         let disks = self.all_disks();
         let count = disks.len();
-        let place = disks.get_mut(index).ok_or_else(|| format!("there is no disk {index}; there are {count}"))?;
-        let mut disk = match core::mem::replace(place, Disk::Failed("it stopped answering".to_string())) {
-            Disk::Ready(disk) => disk,
-            Disk::Failed(reason) => {
-                *place = Disk::Failed(reason.clone());
-                return Err(format!("disk {index} cannot be used: {reason}"));
-            }
-        };
+        let place = disks
+            .get_mut(index)
+            .ok_or_else(|| format!("there is no disk {index}; there are {count}"))?;
+        let mut disk =
+            match core::mem::replace(place, Disk::Failed("it stopped answering".to_string())) {
+                Disk::Ready(disk) => disk,
+                Disk::Failed(reason) => {
+                    *place = Disk::Failed(reason.clone());
+                    return Err(format!("disk {index} cannot be used: {reason}"));
+                }
+            };
         let outcome = action(self, &mut disk);
         if disk.is_idle() {
             self.all_disks()[index] = Disk::Ready(disk);
@@ -97,15 +116,33 @@ impl Probe {
     /// Writes a pattern over a range, or compares the range with it.
     fn pass(&mut self, disk: &mut Block, transfer: &Transfer, write: bool) -> Outcome {
         let (start, sectors) = within(disk, transfer.extent)?;
-        let mut job = Pass { next: start, end: start + sectors, block: transfer.block, pattern: transfer.pattern, write, bad: None };
-        let drive = Drive { block: transfer.block, depth: transfer.depth, wait: Wait::Interrupt };
+        let mut job = Pass {
+            next: start,
+            end: start + sectors,
+            block: transfer.block,
+            pattern: transfer.pattern,
+            write,
+            bad: None,
+        };
+        let drive = Drive {
+            block: transfer.block,
+            depth: transfer.depth,
+            wait: Wait::Interrupt,
+        };
         let effort = self.drive(disk, &drive, &mut job)?;
         let (bytes, ns) = (sectors * SECTOR_BYTES, time::ticks_to_ns(effort.ticks));
         if let Some(sector) = job.bad {
-            println!("probe: disk-verify disk={} result=differs first_bad_sector={sector}", transfer.disk);
+            println!(
+                "probe: disk-verify disk={} result=differs first_bad_sector={sector}",
+                transfer.disk
+            );
             return Err(format!("sector {sector} differs from the pattern"));
         }
-        let (name, result) = if write { ("disk-write", "written") } else { ("disk-verify", "same") };
+        let (name, result) = if write {
+            ("disk-write", "written")
+        } else {
+            ("disk-verify", "same")
+        };
         println!(
             "probe: {name} disk={} result={result} start={start} sectors={sectors} bytes={bytes} requests={} elapsed_ns={ns}",
             transfer.disk, effort.requests
@@ -125,11 +162,17 @@ impl Probe {
             end: bench.time_us.map_or(u64::MAX, time::after_us),
             latencies: Histogram::default(),
         };
-        let drive = Drive { block: bench.block, depth: bench.depth, wait: bench.wait };
+        let drive = Drive {
+            block: bench.block,
+            depth: bench.depth,
+            wait: bench.wait,
+        };
         let effort = self.drive(disk, &drive, &mut job)?;
         let ns = time::ticks_to_ns(effort.ticks).max(1);
         let bytes = effort.requests * bench.block;
-        let per_second = |amount: u64| u64::try_from(u128::from(amount) * 1_000_000_000 / u128::from(ns)).unwrap_or(0);
+        let per_second = |amount: u64| {
+            u64::try_from(u128::from(amount) * 1_000_000_000 / u128::from(ns)).unwrap_or(0)
+        };
         let latency_us = |per_mille| time::ticks_to_ns(job.latencies.quantile(per_mille)) / 1000;
         let mode = match (bench.order, bench.write) {
             (Order::Sequential, false) => "read",
@@ -169,9 +212,22 @@ impl Probe {
         }
         let begin = time::tsc();
         let (start, sectors) = within(disk, extent)?;
-        let mut job = Ranges { next: start, end: start + sectors, limit, make };
+        let mut job = Ranges {
+            next: start,
+            end: start + sectors,
+            limit,
+            make,
+        };
         let depth = DISCARD_DEPTH.min(disk.depth());
-        let effort = self.drive(disk, &Drive { block: SECTOR_BYTES, depth, wait: Wait::Interrupt }, &mut job)?;
+        let effort = self.drive(
+            disk,
+            &Drive {
+                block: SECTOR_BYTES,
+                depth,
+                wait: Wait::Interrupt,
+            },
+            &mut job,
+        )?;
         println!(
             "probe: disk-{name} start={start} sectors={sectors} requests={} elapsed_us={}",
             effort.requests,
@@ -187,7 +243,10 @@ fn within(disk: &Block, extent: Extent) -> Result<(u64, u64), String> {
     let rest = capacity.saturating_sub(extent.start);
     match extent.sectors.unwrap_or(rest) {
         0 => Err("the range is empty".to_string()),
-        sectors if sectors > rest => Err(format!("the range ends after the disk's last sector {}", capacity.saturating_sub(1))),
+        sectors if sectors > rest => Err(format!(
+            "the range ends after the disk's last sector {}",
+            capacity.saturating_sub(1)
+        )),
         sectors => Ok((extent.start, sectors)),
     }
 }
@@ -220,15 +279,26 @@ impl Job for Pass {
         self.next += sectors;
         let (address, bytes) = (buffer.address(), bytes32(sectors * SECTOR_BYTES));
         if !self.write {
-            return Some(Operation::Read { sector, address, bytes });
+            return Some(Operation::Read {
+                sector,
+                address,
+                bytes,
+            });
         }
-        self.pattern.fill(sector, &mut buffer.bytes_mut()[..bytes as usize]);
-        Some(Operation::Write { sector, address, bytes })
+        self.pattern
+            .fill(sector, &mut buffer.bytes_mut()[..bytes as usize]);
+        Some(Operation::Write {
+            sector,
+            address,
+            bytes,
+        })
     }
 
     fn completed(&mut self, operation: Operation, buffer: &Buffer, _: u64) -> Result<(), String> {
         if let Operation::Read { sector, bytes, .. } = operation
-            && let Some(bad) = self.pattern.first_difference(sector, &buffer.bytes()[..bytes as usize])
+            && let Some(bad) = self
+                .pattern
+                .first_difference(sector, &buffer.bytes()[..bytes as usize])
         {
             self.bad = Some(self.bad.map_or(bad, |earlier| earlier.min(bad)));
         }
@@ -252,10 +322,22 @@ impl Job for Measure {
             return None;
         }
         self.left -= 1;
-        let (sector, address, bytes) = (self.plan.next_sector(), buffer.address(), bytes32(self.block));
+        let (sector, address, bytes) = (
+            self.plan.next_sector(),
+            buffer.address(),
+            bytes32(self.block),
+        );
         Some(match self.write {
-            true => Operation::Write { sector, address, bytes },
-            false => Operation::Read { sector, address, bytes },
+            true => Operation::Write {
+                sector,
+                address,
+                bytes,
+            },
+            false => Operation::Read {
+                sector,
+                address,
+                bytes,
+            },
         })
     }
 

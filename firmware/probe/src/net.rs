@@ -38,11 +38,17 @@ impl Device for Card {
             return None;
         }
         let frame = self.0.receiver.take()?;
-        Some((Received(&mut self.0.receiver, frame), Sending(&mut self.0.transmitter)))
+        Some((
+            Received(&mut self.0.receiver, frame),
+            Sending(&mut self.0.transmitter),
+        ))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Sending<'_>> {
-        self.0.transmitter.has_room().then_some(Sending(&mut self.0.transmitter))
+        self.0
+            .transmitter
+            .has_room()
+            .then_some(Sending(&mut self.0.transmitter))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -116,7 +122,9 @@ impl Network {
     pub fn poll(&mut self) -> bool {
         let mut changed = false;
         for _ in 0..ROUNDS {
-            let moved = self.interface.poll(now(), &mut self.card, &mut self.sockets);
+            let moved = self
+                .interface
+                .poll(now(), &mut self.card, &mut self.sockets);
             let busy = self.serve() | (moved == PollResult::SocketStateChanged);
             changed |= busy;
             if !busy {
@@ -180,7 +188,11 @@ impl Network {
     /// Echoes on a UDP port. False if it is taken.
     pub fn serve_udp(&mut self, port: u16) -> bool {
         let handle = self.add_udp();
-        let bound = self.sockets.get_mut::<udp::Socket>(handle).bind(port).is_ok();
+        let bound = self
+            .sockets
+            .get_mut::<udp::Socket>(handle)
+            .bind(port)
+            .is_ok();
         if bound {
             self.udp_servers.push(handle);
         } else {
@@ -198,13 +210,22 @@ impl Network {
     }
 
     pub fn add_udp(&mut self) -> SocketHandle {
-        let buffer = || udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; UDP_PACKETS], vec![0; UDP_BUFFER]);
+        let buffer = || {
+            udp::PacketBuffer::new(
+                vec![udp::PacketMetadata::EMPTY; UDP_PACKETS],
+                vec![0; UDP_BUFFER],
+            )
+        };
         self.sockets.add(udp::Socket::new(buffer(), buffer()))
     }
 
     /// A local port that was not used for a while.
     pub fn free_port(&mut self) -> u16 {
-        self.next_port = if self.next_port == u16::MAX { 49152 } else { self.next_port + 1 };
+        self.next_port = if self.next_port == u16::MAX {
+            49152
+        } else {
+            self.next_port + 1
+        };
         self.next_port
     }
 
@@ -236,17 +257,22 @@ impl Network {
     }
 
     fn follow_dhcp(&mut self) -> bool {
-        let Some(handle) = self.dhcp else { return false };
+        let Some(handle) = self.dhcp else {
+            return false;
+        };
         let lease = match self.sockets.get_mut::<dhcpv4::Socket>(handle).poll() {
             None => return false,
-            Some(dhcpv4::Event::Configured(config)) => {
-                Some(Lease { address: config.address, router: config.router })
-            }
+            Some(dhcpv4::Event::Configured(config)) => Some(Lease {
+                address: config.address,
+                router: config.router,
+            }),
             Some(dhcpv4::Event::Deconfigured) => None,
         };
         match lease {
             Some(lease) => self.set_address(lease.address, lease.router),
-            None => self.interface.update_ip_addrs(|addresses| addresses.clear()),
+            None => self
+                .interface
+                .update_ip_addrs(|addresses| addresses.clear()),
         }
         self.lease = lease;
         true
@@ -262,7 +288,9 @@ fn echo_tcp(socket: &mut tcp::Socket, port: u16) -> bool {
     while socket.can_recv() && socket.can_send() {
         let mut chunk = [0; 2048];
         let room = (socket.send_capacity() - socket.send_queue()).min(chunk.len());
-        let Ok(length) = socket.recv_slice(&mut chunk[..room]) else { break };
+        let Ok(length) = socket.recv_slice(&mut chunk[..room]) else {
+            break;
+        };
         if length == 0 || socket.send_slice(&chunk[..length]).is_err() {
             break;
         }

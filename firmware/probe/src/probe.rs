@@ -1,5 +1,6 @@
 //! The loop: statements in, events out.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -23,7 +24,7 @@ pub type Outcome = Result<(), String>;
 /// A disk, or why there is none at its number.
 pub enum Disk {
     /// In use.
-    Ready(Block),
+    Ready(Box<Block>),
     /// It cannot be used, or no longer.
     Failed(String),
 }
@@ -93,7 +94,10 @@ impl Probe {
         };
         let tag = tag.map(|tag| format!(" tag={tag}")).unwrap_or_default();
         match outcome {
-            Ok(()) => println!("probe: done seq={sequence}{tag} elapsed_us={}", elapsed_us(start)),
+            Ok(()) => println!(
+                "probe: done seq={sequence}{tag} elapsed_us={}",
+                elapsed_us(start)
+            ),
             Err(reason) => println!(
                 "probe: error seq={sequence}{tag} command=\"{}\" reason=\"{}\"",
                 quotable(statement),
@@ -133,7 +137,8 @@ impl Probe {
             Command::Repeat(count, inner) => {
                 let mut round = 0;
                 while count.is_none_or(|count| round < count) {
-                    self.execute(inner).map_err(|reason| format!("round {round}: {reason}"))?;
+                    self.execute(inner)
+                        .map_err(|reason| format!("round {round}: {reason}"))?;
                     round += 1;
                 }
                 Ok(())
@@ -154,7 +159,11 @@ impl Probe {
     /// Waits until `ready` returns something, or a counter value is reached. Meanwhile the network is served, the
     /// power button heeded, and the CPU asleep whenever there is nothing to do. `ready` must make sure that an
     /// interrupt comes when it should be asked again.
-    pub fn wait<T>(&mut self, deadline: u64, mut ready: impl FnMut(&mut Self) -> Option<T>) -> Option<T> {
+    pub fn wait<T>(
+        &mut self,
+        deadline: u64,
+        mut ready: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<T> {
         loop {
             cpu::clear_wake();
             if let Some(result) = ready(self) {
@@ -173,7 +182,12 @@ impl Probe {
             if now >= deadline {
                 return ready(self);
             }
-            if now >= wake_at || self.network.as_mut().is_some_and(|network| !network.ask_interrupt()) {
+            if now >= wake_at
+                || self
+                    .network
+                    .as_mut()
+                    .is_some_and(|network| !network.ask_interrupt())
+            {
                 continue;
             }
             if wake_at != u64::MAX {
@@ -198,13 +212,16 @@ impl Probe {
 
     fn functions(&mut self) -> &[Function] {
         let ecam = self.platform.acpi().ecam;
-        self.functions.get_or_insert_with(|| ecam.map(pci::scan).unwrap_or_default())
+        self.functions
+            .get_or_insert_with(|| ecam.map(pci::scan).unwrap_or_default())
     }
 
     /// The PCI functions that are virtio devices of a type, in PCI order.
     pub fn virtio(&mut self, kind: u16) -> Vec<Function> {
         let all = self.functions().iter();
-        all.filter(|function| virtio::device_type(function) == Some(kind)).copied().collect()
+        all.filter(|function| virtio::device_type(function) == Some(kind))
+            .copied()
+            .collect()
     }
 
     /// All disks; started at the first call.
@@ -212,7 +229,7 @@ impl Probe {
         if self.disks.is_none() {
             let functions = self.virtio(virtio::TYPE_BLOCK);
             let start = |function: &Function| match Block::new(function) {
-                Ok(block) => Disk::Ready(block),
+                Ok(block) => Disk::Ready(Box::new(block)),
                 Err(error) => Disk::Failed(format!("{}: {error}", function.location)),
             };
             self.disks = Some(functions.iter().map(start).collect());
@@ -222,7 +239,10 @@ impl Probe {
 
     fn random(&mut self, bytes: u64) -> Outcome {
         if self.entropy.is_none() {
-            let function = *self.virtio(virtio::TYPE_ENTROPY).first().ok_or("there is no entropy device")?;
+            let function = *self
+                .virtio(virtio::TYPE_ENTROPY)
+                .first()
+                .ok_or("there is no entropy device")?;
             self.entropy = Some(Entropy::new(&function).map_err(|error| error.to_string())?);
         }
         let mut device = self.entropy.take().ok_or("there is no entropy device")?;
@@ -261,7 +281,10 @@ impl Probe {
             self.sleeps
         );
         for function in self.functions() {
-            println!("probe: pci at={} id={:04x}:{:04x}", function.location, function.vendor, function.device);
+            println!(
+                "probe: pci at={} id={:04x}:{:04x}",
+                function.location, function.vendor, function.device
+            );
         }
         Ok(())
     }
@@ -274,5 +297,13 @@ pub fn elapsed_us(start: u64) -> u64 {
 
 /// A text that can stand between quotation marks on one line.
 pub fn quotable(text: &str) -> String {
-    text.chars().map(|character| if character == '"' || character.is_control() { '\'' } else { character }).collect()
+    text.chars()
+        .map(|character| {
+            if character == '"' || character.is_control() {
+                '\''
+            } else {
+                character
+            }
+        })
+        .collect()
 }

@@ -31,7 +31,10 @@ impl Input {
 
     /// The next whole line.
     fn line(&mut self) -> Option<String> {
-        let end = self.bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'))?;
+        let end = self
+            .bytes
+            .iter()
+            .position(|byte| matches!(byte, b'\n' | b'\r'))?;
         let line: Vec<u8> = self.bytes.drain(..=end).take(end).collect();
         Some(String::from_utf8_lossy(&line).into_owned())
     }

@@ -25,7 +25,13 @@ impl Plan {
     /// Blocks of `block_sectors` within `sectors` sectors from `start`; `None` if not even one fits.
     pub fn new(order: Order, start: u64, sectors: u64, block_sectors: u64) -> Option<Self> {
         let blocks = sectors.checked_div(block_sectors)?;
-        (blocks > 0).then_some(Self { order, start, blocks, block_sectors, visited: 0 })
+        (blocks > 0).then_some(Self {
+            order,
+            start,
+            blocks,
+            block_sectors,
+            visited: 0,
+        })
     }
 
     /// Blocks in the range.
@@ -63,7 +69,10 @@ mod tests {
     fn random_stays_inside_and_gets_everywhere() {
         let mut plan = Plan::new(Order::Random(1), 100, 64, 8).unwrap();
         let visits: BTreeSet<_> = (0..1000).map(|_| plan.next_sector()).collect();
-        assert_eq!(visits.into_iter().collect::<Vec<_>>(), (0..8).map(|block| 100 + 8 * block).collect::<Vec<_>>());
+        assert_eq!(
+            visits.into_iter().collect::<Vec<_>>(),
+            (0..8).map(|block| 100 + 8 * block).collect::<Vec<_>>()
+        );
     }
 
     #[test]

@@ -232,7 +232,9 @@ pub fn script_of(command_line: &str) -> &str {
             return quoted(value).0;
         }
         // A word may hold a quoted value with blanks in it.
-        let end = rest.find(|character: char| character.is_ascii_whitespace() || matches!(character, '"' | '\''));
+        let end = rest.find(|character: char| {
+            character.is_ascii_whitespace() || matches!(character, '"' | '\'')
+        });
         rest = match end {
             Some(at) if rest[at..].starts_with(['"', '\'']) => quoted(&rest[at..]).1,
             Some(at) => rest[at..].trim_start(),
@@ -246,7 +248,10 @@ pub fn script_of(command_line: &str) -> &str {
 fn quoted(value: &str) -> (&str, &str) {
     let (inner, end) = match value.chars().next() {
         Some(quote @ ('"' | '\'')) => (&value[1..], value[1..].find(quote)),
-        _ => (value, value.find(|character: char| character.is_ascii_whitespace())),
+        _ => (
+            value,
+            value.find(|character: char| character.is_ascii_whitespace()),
+        ),
     };
     match end {
         Some(at) => (&inner[..at], inner[at + 1..].trim_start()),
@@ -268,12 +273,17 @@ pub fn statements(script: &str) -> impl Iterator<Item = &str> {
 pub fn parse(statement: &str) -> Result<Line, String> {
     let (tag, text) = match statement.trim().strip_prefix('@') {
         Some(tagged) => {
-            let (tag, text) = tagged.split_once(' ').ok_or("a command is missing after the tag")?;
+            let (tag, text) = tagged
+                .split_once(' ')
+                .ok_or("a command is missing after the tag")?;
             (Some(tag.to_string()), text)
         }
         None => (None, statement),
     };
-    Ok(Line { tag, command: command(text.trim())? })
+    Ok(Line {
+        tag,
+        command: command(text.trim())?,
+    })
 }
 
 fn command(text: &str) -> Result<Command, String> {
@@ -281,8 +291,14 @@ fn command(text: &str) -> Result<Command, String> {
     match name {
         "say" => return Ok(Command::Say(rest.trim().to_string())),
         "repeat" => {
-            let (count, rest) = rest.trim().split_once(' ').ok_or("repeat needs a count and a command")?;
-            return Ok(Command::Repeat(Some(read("the count", count, number)?), nested(rest)?));
+            let (count, rest) = rest
+                .trim()
+                .split_once(' ')
+                .ok_or("repeat needs a count and a command")?;
+            return Ok(Command::Repeat(
+                Some(read("the count", count, number)?),
+                nested(rest)?,
+            ));
         }
         "loop" => return Ok(Command::Repeat(None, nested(rest)?)),
         _ => {}
@@ -290,12 +306,18 @@ fn command(text: &str) -> Result<Command, String> {
     let mut words = Words::new(rest);
     let found = match name {
         "disk" | "disks" => Command::Disk(disk(name, &mut words)?),
-        "dhcp" | "ip" | "serve" | "connect" | "udp" | "ping" => Command::Net(net(name, &mut words)?),
+        "dhcp" | "ip" | "serve" | "connect" | "udp" | "ping" => {
+            Command::Net(net(name, &mut words)?)
+        }
         "cpus" => Command::Cpus(match words.next() {
             Some(count) => count_of(count)?,
             None => u32::MAX,
         }),
-        "touch" => Command::Touch(read("the number of MiB", words.require("the number of MiB")?, number)?),
+        "touch" => Command::Touch(read(
+            "the number of MiB",
+            words.require("the number of MiB")?,
+            number,
+        )?),
         "spin" => Command::Spin {
             us: read("the duration", words.require("the duration")?, duration_us)?,
             cpus: match words.named("cpus") {
@@ -303,7 +325,11 @@ fn command(text: &str) -> Result<Command, String> {
                 None => 1,
             },
         },
-        "sleep" => Command::Sleep(read("the duration", words.require("the duration")?, duration_us)?),
+        "sleep" => Command::Sleep(read(
+            "the duration",
+            words.require("the duration")?,
+            duration_us,
+        )?),
         "rng" => Command::Rng(match words.next() {
             Some(bytes) => read("the number of bytes", bytes, size)?,
             None => 16,
@@ -314,12 +340,18 @@ fn command(text: &str) -> Result<Command, String> {
         "reset" => Command::End(Action::Reset),
         "poweroff" => Command::End(Action::PowerOff),
         "panic" => Command::End(Action::Panic),
-        "on-power-button" => Command::OnPowerButton(match words.require("poweroff, reset or ignore")? {
-            "poweroff" => PowerButton::PowerOff,
-            "reset" => PowerButton::Reset,
-            "ignore" => PowerButton::Ignore,
-            other => return Err(format!("on-power-button takes poweroff, reset or ignore, not {other}")),
-        }),
+        "on-power-button" => {
+            Command::OnPowerButton(match words.require("poweroff, reset or ignore")? {
+                "poweroff" => PowerButton::PowerOff,
+                "reset" => PowerButton::Reset,
+                "ignore" => PowerButton::Ignore,
+                other => {
+                    return Err(format!(
+                        "on-power-button takes poweroff, reset or ignore, not {other}"
+                    ));
+                }
+            })
+        }
         "shell" => Command::Shell,
         "exit" => Command::Exit,
         other => return Err(format!("there is no command {other}")),
@@ -330,13 +362,17 @@ fn command(text: &str) -> Result<Command, String> {
 
 fn nested(text: &str) -> Result<Box<Command>, String> {
     match command(text.trim())? {
-        Command::Repeat(..) | Command::Shell | Command::Exit => Err("this command cannot be repeated".to_string()),
+        Command::Repeat(..) | Command::Shell | Command::Exit => {
+            Err("this command cannot be repeated".to_string())
+        }
         inner => Ok(Box::new(inner)),
     }
 }
 
 fn count_of(text: &str) -> Result<u32, String> {
-    read("the number of CPUs", text, |text| number(text)?.try_into().ok().filter(|count| *count > 0))
+    read("the number of CPUs", text, |text| {
+        number(text)?.try_into().ok().filter(|count| *count > 0)
+    })
 }
 
 fn disk(name: &str, words: &mut Words) -> Result<DiskCommand, String> {
@@ -347,7 +383,11 @@ fn disk(name: &str, words: &mut Words) -> Result<DiskCommand, String> {
     if action == "list" {
         return Ok(DiskCommand::List);
     }
-    let disk = read("the disk's number", words.require("the disk's number")?, |text| number(text)?.try_into().ok())?;
+    let disk = read(
+        "the disk's number",
+        words.require("the disk's number")?,
+        |text| number(text)?.try_into().ok(),
+    )?;
     match action {
         "flush" => Ok(DiskCommand::Flush(disk)),
         "discard" => Ok(DiskCommand::Discard(disk, extent(words)?)),
@@ -357,14 +397,30 @@ fn disk(name: &str, words: &mut Words) -> Result<DiskCommand, String> {
         }
         "write" | "verify" => {
             let pattern = words.named_or("seed", Pattern::Seed(1), |text| {
-                if text == "zero" { Some(Pattern::Zero) } else { number(text).map(Pattern::Seed) }
+                if text == "zero" {
+                    Some(Pattern::Zero)
+                } else {
+                    number(text).map(Pattern::Seed)
+                }
             })?;
             let (block, depth) = (block(words, 64 << 10)?, depth(words, 8)?);
-            let transfer = Transfer { disk, extent: extent(words)?, pattern, block, depth };
-            Ok(if action == "write" { DiskCommand::Write(transfer) } else { DiskCommand::Verify(transfer) })
+            let transfer = Transfer {
+                disk,
+                extent: extent(words)?,
+                pattern,
+                block,
+                depth,
+            };
+            Ok(if action == "write" {
+                DiskCommand::Write(transfer)
+            } else {
+                DiskCommand::Verify(transfer)
+            })
         }
         "bench" => bench(disk, words).map(DiskCommand::Bench),
-        other => Err(format!("disk takes list, write, verify, bench, flush, discard or zero, not {other}")),
+        other => Err(format!(
+            "disk takes list, write, verify, bench, flush, discard or zero, not {other}"
+        )),
     }
 }
 
@@ -376,7 +432,11 @@ fn bench(disk: usize, words: &mut Words) -> Result<Bench, String> {
         "write" => (true, Order::Sequential),
         "randread" => (false, Order::Random(seed)),
         "randwrite" => (true, Order::Random(seed)),
-        other => return Err(format!("mode takes read, write, randread or randwrite, not {other}")),
+        other => {
+            return Err(format!(
+                "mode takes read, write, randread or randwrite, not {other}"
+            ));
+        }
     };
     let wait = match words.named("wait").unwrap_or("irq") {
         "irq" => Wait::Interrupt,
@@ -391,7 +451,11 @@ fn bench(disk: usize, words: &mut Words) -> Result<Bench, String> {
         order,
         wait,
         count,
-        time_us: if count.is_none() { time_us.or(Some(SECOND_US)) } else { time_us },
+        time_us: if count.is_none() {
+            time_us.or(Some(SECOND_US))
+        } else {
+            time_us
+        },
         block: block(words, 4096)?,
         depth: depth(words, 1)?,
         extent: extent(words)?,
@@ -400,13 +464,17 @@ fn bench(disk: usize, words: &mut Words) -> Result<Bench, String> {
 
 fn block(words: &mut Words, default: u64) -> Result<u64, String> {
     words.named_or("block", default, |text| {
-        size(text).filter(|block| (SECTOR_BYTES..=MAX_BLOCK).contains(block) && block % SECTOR_BYTES == 0)
+        size(text)
+            .filter(|block| (SECTOR_BYTES..=MAX_BLOCK).contains(block) && block % SECTOR_BYTES == 0)
     })
 }
 
 fn depth(words: &mut Words, default: u16) -> Result<u16, String> {
     words.named_or("depth", default, |text| {
-        number(text).filter(|depth| (1..=MAX_DEPTH).contains(depth))?.try_into().ok()
+        number(text)
+            .filter(|depth| (1..=MAX_DEPTH).contains(depth))?
+            .try_into()
+            .ok()
     })
 }
 
@@ -415,23 +483,37 @@ fn extent(words: &mut Words) -> Result<Extent, String> {
     let start = words.named_or("start", 0, number)?;
     let sectors = words.named_or("sectors", None, |text| number(text).map(Some))?;
     let length = words.named_or("len", None, |text| {
-        size(text).filter(|bytes| bytes % SECTOR_BYTES == 0).map(|bytes| Some(bytes / SECTOR_BYTES))
+        size(text)
+            .filter(|bytes| bytes % SECTOR_BYTES == 0)
+            .map(|bytes| Some(bytes / SECTOR_BYTES))
     })?;
     if sectors.is_some() && length.is_some() {
         return Err("give sectors= or len=, not both".to_string());
     }
-    Ok(Extent { start, sectors: sectors.or(length) })
+    Ok(Extent {
+        start,
+        sectors: sectors.or(length),
+    })
 }
 
 fn net(name: &str, words: &mut Words) -> Result<NetCommand, String> {
     let mut timeout = |default| words.named_or("timeout", default, duration_us);
     match name {
-        "dhcp" => Ok(NetCommand::Dhcp { timeout_us: timeout(10 * SECOND_US)? }),
+        "dhcp" => Ok(NetCommand::Dhcp {
+            timeout_us: timeout(10 * SECOND_US)?,
+        }),
         "ip" => {
-            let (address, prefix) =
-                read("the address", words.require("the address, as a.b.c.d/prefix,")?, network)?;
+            let (address, prefix) = read(
+                "the address",
+                words.require("the address, as a.b.c.d/prefix,")?,
+                network,
+            )?;
             let gateway = words.named_or("gw", None, |text| text.parse().ok().map(Some))?;
-            Ok(NetCommand::Ip { address, prefix, gateway })
+            Ok(NetCommand::Ip {
+                address,
+                prefix,
+                gateway,
+            })
         }
         "serve" => {
             let tcp = words.named_or("tcp", Vec::new(), ports)?;
@@ -443,21 +525,47 @@ fn net(name: &str, words: &mut Words) -> Result<NetCommand, String> {
         }
         "connect" => {
             let timeout_us = timeout(SECOND_US)?;
-            let echo = words.named_or("echo", 0, |text| size(text).filter(|bytes| *bytes <= 1 << 30))?;
-            let to = read("the address", words.require("the address, as a.b.c.d:port,")?, endpoint)?;
-            Ok(NetCommand::Connect { to, timeout_us, echo })
+            let echo = words.named_or("echo", 0, |text| {
+                size(text).filter(|bytes| *bytes <= 1 << 30)
+            })?;
+            let to = read(
+                "the address",
+                words.require("the address, as a.b.c.d:port,")?,
+                endpoint,
+            )?;
+            Ok(NetCommand::Connect {
+                to,
+                timeout_us,
+                echo,
+            })
         }
         "udp" => {
             let timeout_us = timeout(SECOND_US)?;
-            let bytes = words.named_or("size", 32, |text| size(text).filter(|bytes| (1..=1472).contains(bytes)))?;
-            let to = read("the address", words.require("the address, as a.b.c.d:port,")?, endpoint)?;
-            Ok(NetCommand::Udp { to, timeout_us, bytes })
+            let bytes = words.named_or("size", 32, |text| {
+                size(text).filter(|bytes| (1..=1472).contains(bytes))
+            })?;
+            let to = read(
+                "the address",
+                words.require("the address, as a.b.c.d:port,")?,
+                endpoint,
+            )?;
+            Ok(NetCommand::Udp {
+                to,
+                timeout_us,
+                bytes,
+            })
         }
         _ => {
             let timeout_us = timeout(SECOND_US)?;
             let count = words.named_or("count", 1, number)?;
-            let address = read("the address", words.require("the address")?, |text| text.parse().ok())?;
-            Ok(NetCommand::Ping { address, count, timeout_us })
+            let address = read("the address", words.require("the address")?, |text| {
+                text.parse().ok()
+            })?;
+            Ok(NetCommand::Ping {
+                address,
+                count,
+                timeout_us,
+            })
         }
     }
 }
@@ -469,7 +577,9 @@ mod tests {
     use std::vec;
 
     fn ok(text: &str) -> Command {
-        parse(text).unwrap_or_else(|reason| panic!("{text}: {reason}")).command
+        parse(text)
+            .unwrap_or_else(|reason| panic!("{text}: {reason}"))
+            .command
     }
 
     #[test]
@@ -490,25 +600,46 @@ mod tests {
     #[test]
     fn splits_statements() {
         let script = "cpus 2; ;dhcp # rest; not this\n say hi;poweroff";
-        assert_eq!(statements(script).collect::<Vec<_>>(), ["cpus 2", "dhcp", "say hi", "poweroff"]);
+        assert_eq!(
+            statements(script).collect::<Vec<_>>(),
+            ["cpus 2", "dhcp", "say hi", "poweroff"]
+        );
     }
 
     #[test]
     fn reads_commands() {
         assert_eq!(ok("cpus"), Command::Cpus(u32::MAX));
         assert_eq!(ok("cpus 4"), Command::Cpus(4));
-        assert_eq!(ok("spin 2s cpus=2"), Command::Spin { us: 2_000_000, cpus: 2 });
+        assert_eq!(
+            ok("spin 2s cpus=2"),
+            Command::Spin {
+                us: 2_000_000,
+                cpus: 2
+            }
+        );
         assert_eq!(ok("sleep 5"), Command::Sleep(5000));
         assert_eq!(ok("say  a = b"), Command::Say("a = b".to_string()));
-        assert_eq!(ok("repeat 3 sleep 1us"), Command::Repeat(Some(3), Box::new(Command::Sleep(1))));
-        assert_eq!(ok("loop touch 1"), Command::Repeat(None, Box::new(Command::Touch(1))));
-        assert_eq!(ok("on-power-button ignore"), Command::OnPowerButton(PowerButton::Ignore));
+        assert_eq!(
+            ok("repeat 3 sleep 1us"),
+            Command::Repeat(Some(3), Box::new(Command::Sleep(1)))
+        );
+        assert_eq!(
+            ok("loop touch 1"),
+            Command::Repeat(None, Box::new(Command::Touch(1)))
+        );
+        assert_eq!(
+            ok("on-power-button ignore"),
+            Command::OnPowerButton(PowerButton::Ignore)
+        );
         assert_eq!(ok("disks"), Command::Disk(DiskCommand::List));
         assert_eq!(
             ok("disk verify 1 start=8 len=1M seed=0x10 block=4K depth=32"),
             Command::Disk(DiskCommand::Verify(Transfer {
                 disk: 1,
-                extent: Extent { start: 8, sectors: Some(2048) },
+                extent: Extent {
+                    start: 8,
+                    sectors: Some(2048)
+                },
                 pattern: Pattern::Seed(16),
                 block: 4096,
                 depth: 32,
@@ -518,7 +649,10 @@ mod tests {
             ok("disk bench 0 mode=randread depth=32 count=10K"),
             Command::Disk(DiskCommand::Bench(Bench {
                 disk: 0,
-                extent: Extent { start: 0, sectors: None },
+                extent: Extent {
+                    start: 0,
+                    sectors: None
+                },
                 write: false,
                 order: Order::Random(1),
                 block: 4096,
@@ -538,7 +672,10 @@ mod tests {
         );
         assert_eq!(
             ok("serve tcp=7,9 udp=7"),
-            Command::Net(NetCommand::Serve { tcp: vec![7, 9], udp: vec![7] })
+            Command::Net(NetCommand::Serve {
+                tcp: vec![7, 9],
+                udp: vec![7]
+            })
         );
         assert_eq!(
             ok("ip 10.0.0.9/24 gw=10.0.0.1"),
@@ -553,7 +690,10 @@ mod tests {
     #[test]
     fn a_tag_stays_with_its_command() {
         let line = parse("@t1 reset").unwrap();
-        assert_eq!((line.tag.as_deref(), line.command), (Some("t1"), Command::End(Action::Reset)));
+        assert_eq!(
+            (line.tag.as_deref(), line.command),
+            (Some("t1"), Command::End(Action::Reset))
+        );
     }
 
     #[test]

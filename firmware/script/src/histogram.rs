@@ -16,7 +16,11 @@ pub struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self { buckets: vec![0; (STEPS * 64) as usize], total: 0, max: 0 }
+        Self {
+            buckets: vec![0; (STEPS * 64) as usize],
+            total: 0,
+            max: 0,
+        }
     }
 }
 

@@ -41,12 +41,14 @@ impl Pattern {
 
     /// The first of these sectors, from `first` on, that differs.
     pub fn first_difference(self, first: u64, bytes: &[u8]) -> Option<u64> {
-        (first..).zip(bytes.chunks_exact(SECTOR)).find_map(|(sector, content)| {
-            let same = (0..)
-                .zip(content.chunks_exact(8))
-                .all(|(index, word)| word == self.word(sector, index).to_le_bytes());
-            (!same).then_some(sector)
-        })
+        (first..)
+            .zip(bytes.chunks_exact(SECTOR))
+            .find_map(|(sector, content)| {
+                let same = (0..)
+                    .zip(content.chunks_exact(8))
+                    .all(|(index, word)| word == self.word(sector, index).to_le_bytes());
+                (!same).then_some(sector)
+            })
     }
 }
 

@@ -13,7 +13,10 @@ pub(crate) struct Words<'a> {
 
 impl<'a> Words<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        let mut words = Self { positional: Vec::new(), named: Vec::new() };
+        let mut words = Self {
+            positional: Vec::new(),
+            named: Vec::new(),
+        };
         for word in text.split_ascii_whitespace() {
             match word.split_once('=') {
                 Some(pair) => words.named.push(pair),
@@ -96,22 +99,34 @@ pub(crate) fn duration_us(text: &str) -> Option<u64> {
 /// `a.b.c.d:port`.
 pub(crate) fn endpoint(text: &str) -> Option<(Ipv4Addr, u16)> {
     let (address, port) = text.rsplit_once(':')?;
-    Some((address.parse().ok()?, port.parse().ok().filter(|port| *port != 0)?))
+    Some((
+        address.parse().ok()?,
+        port.parse().ok().filter(|port| *port != 0)?,
+    ))
 }
 
 /// `a.b.c.d/prefix`.
 pub(crate) fn network(text: &str) -> Option<(Ipv4Addr, u8)> {
     let (address, prefix) = text.split_once('/')?;
-    Some((address.parse().ok()?, prefix.parse().ok().filter(|prefix| *prefix <= 32)?))
+    Some((
+        address.parse().ok()?,
+        prefix.parse().ok().filter(|prefix| *prefix <= 32)?,
+    ))
 }
 
 /// Ports separated by commas.
 pub(crate) fn ports(text: &str) -> Option<Vec<u16>> {
-    text.split(',').map(|port| port.parse().ok().filter(|port| *port != 0)).collect()
+    text.split(',')
+        .map(|port| port.parse().ok().filter(|port| *port != 0))
+        .collect()
 }
 
 /// Reads a value or says which one it was.
-pub(crate) fn read<T>(what: &str, text: &str, reader: impl Fn(&str) -> Option<T>) -> Result<T, String> {
+pub(crate) fn read<T>(
+    what: &str,
+    text: &str,
+    reader: impl Fn(&str) -> Option<T>,
+) -> Result<T, String> {
     reader(text).ok_or_else(|| {
         let mut reason = what.to_string();
         reason.push_str(" is not valid: ");

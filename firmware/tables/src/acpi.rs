@@ -94,7 +94,11 @@ impl Acpi {
     /// (ACPI 6.5 §5.2.5.1). Missing tables leave their fields at the default.
     pub fn read(memory: &impl Memory, rsdp: u64) -> Self {
         let mut found = Self::default();
-        let rsdp = if rsdp == 0 { search(memory).unwrap_or(0) } else { rsdp };
+        let rsdp = if rsdp == 0 {
+            search(memory).unwrap_or(0)
+        } else {
+            rsdp
+        };
         found.read_root(memory, rsdp);
         found
     }
@@ -106,12 +110,17 @@ impl Acpi {
 
     /// How an ISA interrupt is wired: the override, or itself, edge-triggered and active high.
     pub fn wiring(&self, irq: u8) -> Override {
-        self.overrides.iter().flatten().find(|entry| entry.irq == irq).copied().unwrap_or(Override {
-            irq,
-            gsi: u32::from(irq),
-            active_low: false,
-            level: false,
-        })
+        self.overrides
+            .iter()
+            .flatten()
+            .find(|entry| entry.irq == irq)
+            .copied()
+            .unwrap_or(Override {
+                irq,
+                gsi: u32::from(irq),
+                active_low: false,
+                level: false,
+            })
     }
 
     fn read_root(&mut self, memory: &impl Memory, rsdp: u64) -> Option<()> {
@@ -140,7 +149,9 @@ impl Acpi {
     fn read_madt(&mut self, content: &[u8]) {
         let mut rest = content.get(44..).unwrap_or(&[]);
         while let Some(length) = rest.get(1).map(|length| usize::from(*length)) {
-            let Some(entry) = rest.get(..length).filter(|_| length >= 2) else { return };
+            let Some(entry) = rest.get(..length).filter(|_| length >= 2) else {
+                return;
+            };
             rest = &rest[length..];
             match (entry[0], length) {
                 // Enabled, or may be brought online.
@@ -197,7 +208,9 @@ impl Acpi {
         if let Some(more) = content.get(116..148) {
             // A generic address in the I/O space.
             if more[0] == 1 {
-                self.reset = u16::try_from(little_endian(&more[4..12])).ok().map(|port| (port, more[12]));
+                self.reset = u16::try_from(little_endian(&more[4..12]))
+                    .ok()
+                    .map(|port| (port, more[12]));
             }
             let extended = little_endian(&more[24..32]);
             if extended != 0 {
@@ -216,21 +229,29 @@ fn table<M: Memory>(memory: &M, address: u64) -> Option<&[u8]> {
         return None;
     }
     let content = memory.bytes(address, usize::try_from(length).ok()?)?;
-    let sum = content.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+    let sum = content
+        .iter()
+        .fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
     (sum == 0).then_some(content)
 }
 
 fn search(memory: &impl Memory) -> Option<u64> {
-    (0xE_0000..0x10_0000).step_by(16).find(|at| memory.bytes(*at, 8) == Some(b"RSD PTR "))
+    (0xE_0000..0x10_0000)
+        .step_by(16)
+        .find(|at| memory.bytes(*at, 8) == Some(b"RSD PTR "))
 }
 
 fn number(content: &[u8], at: usize) -> u32 {
-    content.get(at..at + 4).map_or(0, |bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    content.get(at..at + 4).map_or(0, |bytes| {
+        u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    })
 }
 
 /// SLP_TYPa of \_S5: a named package whose first element is a byte constant, zero or one (ACPI 6.5 §7.4.2, §20.2).
 fn soft_off(dsdt: &[u8]) -> Option<u8> {
-    let name = dsdt.windows(5).position(|window| &window[..4] == b"_S5_" && window[4] == 0x12)?;
+    let name = dsdt
+        .windows(5)
+        .position(|window| &window[..4] == b"_S5_" && window[4] == 0x12)?;
     let package = dsdt.get(name + 5..)?;
     let length_bytes = 1 + usize::from(package.first()? >> 6);
     match package.get(length_bytes + 1..)? {
@@ -253,7 +274,9 @@ mod tests {
         content.extend(u32::try_from(36 + body.len()).unwrap().to_le_bytes());
         content.resize(36, 0);
         content.extend(body);
-        content[9] = content.iter().fold(0_u8, |sum, byte| sum.wrapping_sub(*byte));
+        content[9] = content
+            .iter()
+            .fold(0_u8, |sum, byte| sum.wrapping_sub(*byte));
         content
     }
 
@@ -268,7 +291,9 @@ mod tests {
         }
         memory.put(0xE_0040, &with_header(b"XSDT", &pointers));
         let mut madt = vec![0; 8];
-        madt.extend([0, 8, 0, 0, 1, 0, 0, 0, 0, 8, 1, 1, 1, 0, 0, 0, 0, 8, 2, 2, 0, 0, 0, 0]);
+        madt.extend([
+            0, 8, 0, 0, 1, 0, 0, 0, 0, 8, 1, 1, 1, 0, 0, 0, 0, 8, 2, 2, 0, 0, 0, 0,
+        ]);
         madt.extend([1, 12, 0, 0, 0, 0, 0xC0, 0xFE, 0, 0, 0, 0]);
         madt.extend([2, 10, 0, 9, 9, 0, 0, 0, 0x0D, 0]);
         memory.put(0xE_1000, &with_header(b"APIC", &madt));
@@ -286,17 +311,52 @@ mod tests {
         fadt[120 - 36..122 - 36].copy_from_slice(&0xCF9_u16.to_le_bytes());
         fadt[128 - 36] = 6;
         memory.put(0xE_3000, &with_header(b"FACP", &fadt));
-        memory.put(0xE_4000, &with_header(b"DSDT", b"\x08_S5_\x12\x06\x04\x0a\x05\x00\x00\x00"));
+        memory.put(
+            0xE_4000,
+            &with_header(b"DSDT", b"\x08_S5_\x12\x06\x04\x0a\x05\x00\x00\x00"),
+        );
         memory
     }
 
     fn check(acpi: &Acpi) {
         assert_eq!(acpi.cpu_ids(), [0, 1]);
-        assert_eq!(acpi.io_apic, Some(IoApic { address: 0xFEC0_0000, first_gsi: 0 }));
-        assert_eq!(acpi.ecam, Some(Ecam { base: 0xE000_0000, first_bus: 0, last_bus: 0 }));
-        assert_eq!(acpi.wiring(9), Override { irq: 9, gsi: 9, active_low: false, level: true });
-        assert_eq!(acpi.wiring(4), Override { irq: 4, gsi: 4, active_low: false, level: false });
-        assert_eq!((acpi.pm1a_event, acpi.pm1a_control, acpi.pm1_event_length), (0x600, 0x604, 4));
+        assert_eq!(
+            acpi.io_apic,
+            Some(IoApic {
+                address: 0xFEC0_0000,
+                first_gsi: 0
+            })
+        );
+        assert_eq!(
+            acpi.ecam,
+            Some(Ecam {
+                base: 0xE000_0000,
+                first_bus: 0,
+                last_bus: 0
+            })
+        );
+        assert_eq!(
+            acpi.wiring(9),
+            Override {
+                irq: 9,
+                gsi: 9,
+                active_low: false,
+                level: true
+            }
+        );
+        assert_eq!(
+            acpi.wiring(4),
+            Override {
+                irq: 4,
+                gsi: 4,
+                active_low: false,
+                level: false
+            }
+        );
+        assert_eq!(
+            (acpi.pm1a_event, acpi.pm1a_control, acpi.pm1_event_length),
+            (0x600, 0x604, 4)
+        );
         assert_eq!(acpi.reset, Some((0xCF9, 6)));
         assert_eq!(acpi.s5, Some(5));
     }
@@ -333,7 +393,10 @@ mod tests {
 
     #[test]
     fn soft_off_in_its_spellings() {
-        assert_eq!(soft_off(b"\x08_S5_\x12\x06\x04\x0a\x05\x0a\x05\x00\x00"), Some(5));
+        assert_eq!(
+            soft_off(b"\x08_S5_\x12\x06\x04\x0a\x05\x0a\x05\x00\x00"),
+            Some(5)
+        );
         assert_eq!(soft_off(b"\x08_S5_\x12\x06\x04\x00\x00\x00\x00"), Some(0));
         assert_eq!(soft_off(b"\x08_S5_\x12\x47\x00\x04\x01\x00"), Some(1));
         assert_eq!(soft_off(b"\x08_S5_\x12"), None);

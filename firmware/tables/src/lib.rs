@@ -24,7 +24,10 @@ pub trait Memory {
 
 /// The little-endian number in up to 8 bytes.
 pub(crate) fn little_endian(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |value, byte| (value << 8) | u64::from(*byte))
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |value, byte| (value << 8) | u64::from(*byte))
 }
 
 #[cfg(test)]

@@ -33,9 +33,15 @@ impl StartInfo {
             return None;
         }
         let version = memory.number::<4>(address + 4)?;
-        let modules = (memory.number::<8>(address + 16)?, memory.number::<4>(address + 12)?);
+        let modules = (
+            memory.number::<8>(address + 16)?,
+            memory.number::<4>(address + 12)?,
+        );
         let memory_map = if version >= 1 {
-            (memory.number::<8>(address + 40)?, memory.number::<4>(address + 48)?)
+            (
+                memory.number::<8>(address + 40)?,
+                memory.number::<4>(address + 48)?,
+            )
         } else {
             (0, 0)
         };
@@ -57,10 +63,16 @@ impl StartInfo {
     }
 
     /// The ranges that hold modules (an initial RAM disk).
-    pub fn modules<'a, M: Memory>(&self, memory: &'a M) -> impl Iterator<Item = Range> + use<'a, M> {
+    pub fn modules<'a, M: Memory>(
+        &self,
+        memory: &'a M,
+    ) -> impl Iterator<Item = Range> + use<'a, M> {
         entries(self.modules, 32).filter_map(move |at| {
             let (start, size) = (memory.number::<8>(at)?, memory.number::<8>(at + 8)?);
-            Some(Range { start, end: start.checked_add(size)? })
+            Some(Range {
+                start,
+                end: start.checked_add(size)?,
+            })
         })
     }
 
@@ -70,10 +82,16 @@ impl StartInfo {
             return &[];
         }
         let mut length = 0;
-        while length < 4096 && memory.number::<1>(self.command_line + length).is_some_and(|byte| byte != 0) {
+        while length < 4096
+            && memory
+                .number::<1>(self.command_line + length)
+                .is_some_and(|byte| byte != 0)
+        {
             length += 1;
         }
-        memory.bytes(self.command_line, length as usize).unwrap_or(&[])
+        memory
+            .bytes(self.command_line, length as usize)
+            .unwrap_or(&[])
     }
 }
 
@@ -100,8 +118,13 @@ mod tests {
         memory.put(0x100 + 40, &0x300_u64.to_le_bytes());
         memory.put(0x100 + 48, &3_u32.to_le_bytes());
         memory.put(0x200, b"probe=\"cpus\"\0junk");
-        for (index, (start, size, kind)) in
-            [(0_u64, 0xA_0000_u64, 1_u32), (0xA_0000, 0x6_0000, 2), (0x10_0000, 0x700_0000, 1)].into_iter().enumerate()
+        for (index, (start, size, kind)) in [
+            (0_u64, 0xA_0000_u64, 1_u32),
+            (0xA_0000, 0x6_0000, 2),
+            (0x10_0000, 0x700_0000, 1),
+        ]
+        .into_iter()
+        .enumerate()
         {
             memory.put(0x300 + 24 * index, &start.to_le_bytes());
             memory.put(0x308 + 24 * index, &size.to_le_bytes());
@@ -121,9 +144,24 @@ mod tests {
         let ram: Vec<_> = info.ram(&memory).collect();
         assert_eq!(
             ram,
-            [Range { start: 0, end: 0xA_0000 }, Range { start: 0x10_0000, end: 0x710_0000 }]
+            [
+                Range {
+                    start: 0,
+                    end: 0xA_0000
+                },
+                Range {
+                    start: 0x10_0000,
+                    end: 0x710_0000
+                }
+            ]
         );
-        assert_eq!(info.modules(&memory).collect::<Vec<_>>(), [Range { start: 0x20_0000, end: 0x20_1000 }]);
+        assert_eq!(
+            info.modules(&memory).collect::<Vec<_>>(),
+            [Range {
+                start: 0x20_0000,
+                end: 0x20_1000
+            }]
+        );
     }
 
     #[test]

@@ -107,12 +107,24 @@ impl Block {
         let mut device = Device::start(function, READ_ONLY | FLUSH | DISCARD | WRITE_ZEROES)?;
         let queue = device.queue(0, 256)?;
         let indirect = device.has(FEATURE_INDIRECT);
-        let depth = if indirect { queue.size() } else { queue.size() / 3 }.min(MAX_DEPTH);
+        let depth = if indirect {
+            queue.size()
+        } else {
+            queue.size() / 3
+        }
+        .min(MAX_DEPTH);
         let capacity = u64::from(device.config_u32(CONFIG_CAPACITY))
             | u64::from(device.config_u32(CONFIG_CAPACITY + 4)) << 32;
-        let max_discard = if device.has(DISCARD) { device.config_u32(CONFIG_MAX_DISCARD) } else { 0 };
-        let max_write_zeroes =
-            if device.has(WRITE_ZEROES) { device.config_u32(CONFIG_MAX_WRITE_ZEROES) } else { 0 };
+        let max_discard = if device.has(DISCARD) {
+            device.config_u32(CONFIG_MAX_DISCARD)
+        } else {
+            0
+        };
+        let max_write_zeroes = if device.has(WRITE_ZEROES) {
+            device.config_u32(CONFIG_MAX_WRITE_ZEROES)
+        } else {
+            0
+        };
         device.ready();
         Ok(Self {
             device,
@@ -181,15 +193,27 @@ impl Block {
         let base = self.slots.address() + at as u64;
         let range = base + RANGE as u64;
         let (kind, sector, data) = match operation {
-            Operation::Read { sector, address, bytes } => (0, sector, Some((address, bytes, WRITE))),
-            Operation::Write { sector, address, bytes } => (1, sector, Some((address, bytes, 0))),
+            Operation::Read {
+                sector,
+                address,
+                bytes,
+            } => (0, sector, Some((address, bytes, WRITE))),
+            Operation::Write {
+                sector,
+                address,
+                bytes,
+            } => (1, sector, Some((address, bytes, 0))),
             Operation::Flush => (4, 0, None),
             Operation::Identify { address } => (8, 0, Some((address, 20, WRITE))),
             Operation::Discard { sector, count } => {
                 self.set_range(at, sector, count, false);
                 (11, 0, Some((range, 16, 0)))
             }
-            Operation::WriteZeroes { sector, count, unmap } => {
+            Operation::WriteZeroes {
+                sector,
+                count,
+                unmap,
+            } => {
                 self.set_range(at, sector, count, unmap);
                 (13, 0, Some((range, 16, 0)))
             }
@@ -198,7 +222,11 @@ impl Block {
         self.slots.write_u32(at + 4, 0);
         self.slots.write_u64(at + 8, sector);
         self.slots.write_u8(at + STATUS, 0xFF);
-        let chain = [Some((base, 16, 0)), data, Some((base + STATUS as u64, 1, WRITE))];
+        let chain = [
+            Some((base, 16, 0)),
+            data,
+            Some((base + STATUS as u64, 1, WRITE)),
+        ];
         let head = self.chain(slot, chain.into_iter().flatten());
         self.queue.add(head);
         Some(slot)
@@ -218,16 +246,25 @@ impl Block {
             let flags = flags | if last { 0 } else { NEXT };
             let next = if last { 0 } else { first + index as u16 + 1 };
             if self.indirect {
-                describe(&self.slots, table + index * DESCRIPTOR, address, length, flags, next);
+                describe(
+                    &self.slots,
+                    table + index * DESCRIPTOR,
+                    address,
+                    length,
+                    flags,
+                    next,
+                );
             } else {
-                self.queue.describe(first + index as u16, address, length, flags, next);
+                self.queue
+                    .describe(first + index as u16, address, length, flags, next);
             }
         }
         if !self.indirect {
             return first;
         }
         let address = self.slots.address() + table as u64;
-        self.queue.describe(slot, address, (count * DESCRIPTOR) as u32, INDIRECT, 0);
+        self.queue
+            .describe(slot, address, (count * DESCRIPTOR) as u32, INDIRECT, 0);
         slot
     }
 
@@ -257,7 +294,10 @@ impl Block {
             if let Some(in_flight @ true) = self.in_flight.get_mut(usize::from(slot)) {
                 *in_flight = false;
                 self.free.push(slot);
-                return Some(Completion { slot, status: self.slots.read_u8(usize::from(slot) * SLOT + STATUS) });
+                return Some(Completion {
+                    slot,
+                    status: self.slots.read_u8(usize::from(slot) * SLOT + STATUS),
+                });
             }
         }
     }

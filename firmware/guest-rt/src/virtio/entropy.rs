@@ -22,7 +22,11 @@ impl Entropy {
         let mut device = Device::start(function, 0)?;
         let queue = device.queue(0, 8)?;
         device.ready();
-        Ok(Self { device, queue, buffer: Buffer::new(Self::LIMIT) })
+        Ok(Self {
+            device,
+            queue,
+            buffer: Buffer::new(Self::LIMIT),
+        })
     }
 
     /// Its PCI function.
@@ -33,7 +37,8 @@ impl Entropy {
     /// Asks for up to [`Self::LIMIT`] bytes. One request at a time.
     pub fn request(&mut self, bytes: usize) {
         let length = bytes.clamp(1, Self::LIMIT) as u32;
-        self.queue.describe(0, self.buffer.address(), length, WRITE, 0);
+        self.queue
+            .describe(0, self.buffer.address(), length, WRITE, 0);
         self.queue.add(0);
         self.queue.kick();
     }

@@ -90,7 +90,9 @@ impl fmt::Display for Error {
 
 /// The virtio device type of a PCI function, or `None` if it is none of the modern ones.
 pub fn device_type(function: &Function) -> Option<u16> {
-    (function.vendor == VENDOR).then(|| function.device.checked_sub(DEVICE_BASE))?.filter(|kind| *kind != 0)
+    (function.vendor == VENDOR)
+        .then(|| function.device.checked_sub(DEVICE_BASE))?
+        .filter(|kind| *kind != 0)
 }
 
 /// A device between reset and "driver ok" or in use.
@@ -111,17 +113,25 @@ impl Device {
     /// Resets the device and agrees on `wanted` and the general features, as far as offered (§3.1.1, steps 1 to 6).
     pub fn start(function: &Function, wanted: u64) -> Result<Self, Error> {
         let capabilities = function.capabilities();
-        let find = |kind: u8, name| {
-            structure(function, &capabilities, kind).ok_or(Error::Structure(name))
-        };
+        let find =
+            |kind: u8, name| structure(function, &capabilities, kind).ok_or(Error::Structure(name));
         let (common, _) = find(1, "common configuration")?;
         let (notify, notify_capability) = find(2, "notification")?;
-        let config = find(4, "device configuration").ok().map(|(registers, _)| registers);
+        let config = find(4, "device configuration")
+            .ok()
+            .map(|(registers, _)| registers);
         let notify_multiplier = function.config(notify_capability.offset + 16);
         let msix = function.enable_msix(&capabilities).ok_or(Error::Msix)?;
         function.enable();
-        let mut device =
-            Self { location: function.location, common, notify, notify_multiplier, config, msix, features: 0 };
+        let mut device = Self {
+            location: function.location,
+            common,
+            notify,
+            notify_multiplier,
+            config,
+            msix,
+            features: 0,
+        };
         device.reset()?;
         device.set_status(STATUS_ACKNOWLEDGE | STATUS_DRIVER);
         device.agree(wanted)?;
@@ -144,16 +154,23 @@ impl Device {
     }
 
     fn agree(&mut self, wanted: u64) -> Result<(), Error> {
-        let general = FEATURE_INDIRECT | FEATURE_EVENT_IDX | FEATURE_VERSION_1 | FEATURE_ACCESS_PLATFORM;
+        let general =
+            FEATURE_INDIRECT | FEATURE_EVENT_IDX | FEATURE_VERSION_1 | FEATURE_ACCESS_PLATFORM;
         let mut offered = 0;
         for half in 0..2_u32 {
-            self.common.at(common::DEVICE_FEATURE_SELECT).write_u32(half);
+            self.common
+                .at(common::DEVICE_FEATURE_SELECT)
+                .write_u32(half);
             offered |= u64::from(self.common.at(common::DEVICE_FEATURE).read_u32()) << (32 * half);
         }
         self.features = offered & (wanted | general);
         for half in 0..2_u32 {
-            self.common.at(common::DRIVER_FEATURE_SELECT).write_u32(half);
-            self.common.at(common::DRIVER_FEATURE).write_u32((self.features >> (32 * half)) as u32);
+            self.common
+                .at(common::DRIVER_FEATURE_SELECT)
+                .write_u32(half);
+            self.common
+                .at(common::DRIVER_FEATURE)
+                .write_u32((self.features >> (32 * half)) as u32);
         }
         self.set_status(STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK);
         let accepted = self.common.at(common::STATUS).read_u8() & STATUS_FEATURES_OK != 0;
@@ -183,16 +200,24 @@ impl Device {
             return Err(Error::Msix);
         }
         let offset = registers.at(common::QUEUE_NOTIFY_OFFSET).read_u16();
-        let kick = self.notify.at(u64::from(offset) * u64::from(self.notify_multiplier));
+        let kick = self
+            .notify
+            .at(u64::from(offset) * u64::from(self.notify_multiplier));
         let queue = Queue::new(index, size, self.has(FEATURE_EVENT_IDX), kick);
         registers.at(common::QUEUE_SIZE).write_u16(size);
         registers.at(common::QUEUE_VECTOR).write_u16(entry);
         if registers.at(common::QUEUE_VECTOR).read_u16() != entry {
             return Err(Error::Msix);
         }
-        registers.at(common::QUEUE_DESCRIPTORS).write_u64(queue.descriptors());
-        registers.at(common::QUEUE_DRIVER).write_u64(queue.driver_area());
-        registers.at(common::QUEUE_DEVICE).write_u64(queue.device_area());
+        registers
+            .at(common::QUEUE_DESCRIPTORS)
+            .write_u64(queue.descriptors());
+        registers
+            .at(common::QUEUE_DRIVER)
+            .write_u64(queue.driver_area());
+        registers
+            .at(common::QUEUE_DEVICE)
+            .write_u64(queue.device_area());
         registers.at(common::QUEUE_ENABLE).write_u16(1);
         Ok(queue)
     }
@@ -221,13 +246,22 @@ impl Drop for Device {
 }
 
 /// The registers of a structure (§4.1.4): the first vendor capability of that kind in a usable BAR.
-fn structure(function: &Function, capabilities: &[Capability], kind: u8) -> Option<(Mmio, Capability)> {
+fn structure(
+    function: &Function,
+    capabilities: &[Capability],
+    kind: u8,
+) -> Option<(Mmio, Capability)> {
     let vendor: Vec<_> = capabilities
         .iter()
-        .filter(|capability| capability.id == CAPABILITY_VENDOR && (capability.head >> 24) as u8 == kind)
+        .filter(|capability| {
+            capability.id == CAPABILITY_VENDOR && (capability.head >> 24) as u8 == kind
+        })
         .collect();
     vendor.into_iter().find_map(|capability| {
         let bar = function.bar(function.config(capability.offset + 4) as u8)?;
-        Some((bar.at(u64::from(function.config(capability.offset + 8))), *capability))
+        Some((
+            bar.at(u64::from(function.config(capability.offset + 8))),
+            *capability,
+        ))
     })
 }

@@ -67,7 +67,12 @@ impl Net {
         }
         device.ready();
         receiver.queue.kick();
-        Ok(Self { device, receiver, transmitter, mac })
+        Ok(Self {
+            device,
+            receiver,
+            transmitter,
+            mac,
+        })
     }
 
     /// Its PCI function.
@@ -158,13 +163,16 @@ impl Transmitter {
         if length > Net::FRAME || !self.has_room() {
             return fill(&mut alloc::vec![0; length]);
         }
-        let Some(index) = self.free.pop() else { return fill(&mut alloc::vec![0; length]) };
+        let Some(index) = self.free.pop() else {
+            return fill(&mut alloc::vec![0; length]);
+        };
         let start = usize::from(index) * BUFFER;
         let bytes = &mut self.buffers.bytes_mut()[start..start + HEADER + length];
         bytes[..HEADER].fill(0);
         let result = fill(&mut bytes[HEADER..]);
         let address = self.buffers.address() + start as u64;
-        self.queue.describe(index, address, (HEADER + length) as u32, 0, 0);
+        self.queue
+            .describe(index, address, (HEADER + length) as u32, 0, 0);
         self.busy[usize::from(index)] = true;
         self.queue.add(index);
         result

@@ -79,7 +79,14 @@ impl Queue {
 
     /// Writes a descriptor of the queue's own table.
     pub fn describe(&self, index: u16, address: u64, length: u32, flags: u16, next: u16) {
-        describe(&self.table, usize::from(index) * DESCRIPTOR, address, length, flags, next);
+        describe(
+            &self.table,
+            usize::from(index) * DESCRIPTOR,
+            address,
+            length,
+            flags,
+            next,
+        );
     }
 
     /// Adds the request whose chain starts at a descriptor. At most `size` requests may be on their way.
@@ -121,13 +128,17 @@ impl Queue {
         let at = 4 + 8 * usize::from(self.next_used % self.size);
         self.next_used = self.next_used.wrapping_add(1);
         let head = self.used.read_u32(at);
-        Some((u16::try_from(head).unwrap_or(u16::MAX), self.used.read_u32(at + 4)))
+        Some((
+            u16::try_from(head).unwrap_or(u16::MAX),
+            self.used.read_u32(at + 4),
+        ))
     }
 
     /// Asks for an interrupt at the next completion. Returns false if there already is one to take.
     pub fn ask_interrupt(&mut self) -> bool {
         if self.event_idx {
-            self.available.write_u16(4 + 2 * usize::from(self.size), self.next_used);
+            self.available
+                .write_u16(4 + 2 * usize::from(self.size), self.next_used);
         } else {
             self.available.write_u16(0, 0);
         }
@@ -138,7 +149,10 @@ impl Queue {
     /// Asks for no interrupts; with EVENT_IDX that holds for the next 65535 completions.
     pub fn refuse_interrupts(&mut self) {
         if self.event_idx {
-            self.available.write_u16(4 + 2 * usize::from(self.size), self.next_used.wrapping_sub(1));
+            self.available.write_u16(
+                4 + 2 * usize::from(self.size),
+                self.next_used.wrapping_sub(1),
+            );
         } else {
             self.available.write_u16(0, QUIET);
         }
@@ -146,7 +160,14 @@ impl Queue {
 }
 
 /// Writes a descriptor at a byte offset of a table.
-pub(super) fn describe(table: &Buffer, at: usize, address: u64, length: u32, flags: u16, next: u16) {
+pub(super) fn describe(
+    table: &Buffer,
+    at: usize,
+    address: u64,
+    length: u32,
+    flags: u16,
+    next: u16,
+) {
     table.write_u64(at, address);
     table.write_u32(at + 8, length);
     table.write_u16(at + 12, flags);
