@@ -53,9 +53,11 @@ pub struct FoundVpc {
 pub struct NetworkManager {
     prefix: String,
     table: nft::Table,
-    /// A slot per VPC; empty: not opened yet, or removed.
-    vpcs: Arc<std::sync::Mutex<BTreeMap<VpcId, Arc<Mutex<Option<Vpc>>>>>>,
+    /// An empty slot: not opened yet, or removed.
+    vpcs: Arc<std::sync::Mutex<BTreeMap<VpcId, Slot>>>,
 }
+
+type Slot = Arc<Mutex<Option<Vpc>>>;
 
 struct Vpc {
     namespace: Arc<Namespace>,
@@ -162,6 +164,7 @@ impl NetworkManager {
             name,
         };
         let index = vpc.links.index(&device).await?.ok_or_else(gone)?;
+        vpc.namespace.configure_device(&device)?;
         vpc.links.prepare(&device, index, spec).await?;
         let known = vpc.interfaces.entry(spec.id).or_insert_with(|| Interface {
             spec: spec.clone(),

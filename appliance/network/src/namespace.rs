@@ -24,12 +24,10 @@ pub(crate) struct Namespace {
 }
 
 /// Settings of a VPC's namespace. Devices made later take over those of `default`.
-const SETTINGS: [(&str, &str); 11] = [
+const SETTINGS: [(&str, &str); 10] = [
     ("ipv6/conf/all/disable_ipv6", "1"),
     ("ipv6/conf/default/disable_ipv6", "1"),
     ("ipv4/conf/default/proxy_arp", "1"),
-    // Answers for neighbours at once instead of within 0.8 s.
-    ("ipv4/neigh/default/proxy_delay", "0"),
     ("ipv4/conf/all/rp_filter", "1"),
     ("ipv4/conf/default/rp_filter", "1"),
     ("ipv4/conf/all/send_redirects", "0"),
@@ -177,18 +175,27 @@ impl Namespace {
 
     /// Forwarding, proxy ARP and the like.
     pub(crate) fn configure(&self) -> Result<(), Error> {
+        self.write(&SETTINGS)
+    }
+
+    /// What a new device does not take over from `default`.
+    pub(crate) fn configure_device(&self, device: &str) -> Result<(), Error> {
+        // Answer for neighbours at once instead of within 0.8 s.
+        self.write(&[(&format!("ipv4/neigh/{device}/proxy_delay"), "0")])
+    }
+
+    fn write(&self, settings: &[(&str, &str)]) -> Result<(), Error> {
         self.enter(|| {
-            for (key, value) in SETTINGS {
-                match fs::write(format!("/proc/sys/net/{key}"), value) {
+            for (key, value) in settings {
+                let path = format!("/proc/sys/net/{key}");
+                match fs::write(&path, value) {
                     // A kernel without IPv6 needs none disabled.
                     Err(e) if e.kind() == io::ErrorKind::NotFound && key.starts_with("ipv6") => {}
-                    other => other.map_err(|e| {
-                        failed(
-                            "write the network settings under /proc/sys/net",
-                            &self.name,
-                            e,
-                        )
-                    })?,
+                    Err(e) => {
+                        let source = io::Error::new(e.kind(), format!("{path}: {e}"));
+                        return Err(failed("write a network setting", &self.name, source));
+                    }
+                    Ok(()) => {}
                 }
             }
             Ok(())

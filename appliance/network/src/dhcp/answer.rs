@@ -154,3 +154,190 @@ fn requested_address(message: &Message) -> Option<Ipv4Addr> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::{InterfaceId, MacAddress, VpcId};
+
+    const OWN: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 5);
+    const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 7, 0, 253);
+    const NOBODY: Ipv4Addr = Ipv4Addr::UNSPECIFIED;
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 5];
+
+    fn spec() -> InterfaceSpec {
+        let subnet = "10.7.0.0/24".parse().expect("a subnet");
+        let (id, vpc) = (InterfaceId::generate(1), VpcId::generate(1));
+        let spec =
+            InterfaceSpec::new(id, vpc, MacAddress::new(MAC), OWN, subnet).expect("a good spec");
+        InterfaceSpec {
+            lease_seconds: 8000,
+            ..spec
+        }
+    }
+
+    fn request(kind: MessageType, ciaddr: Ipv4Addr, options: &[DhcpOption]) -> Message {
+        let mut message = Message::new_with_id(77, ciaddr, NOBODY, NOBODY, NOBODY, &MAC);
+        message.opts_mut().insert(DhcpOption::MessageType(kind));
+        for option in options {
+            message.opts_mut().insert(option.clone());
+        }
+        message
+    }
+
+    /// Kind, yiaddr and destination of the answer.
+    fn check(message: &Message) -> Option<(MessageType, Ipv4Addr, Ipv4Addr)> {
+        let answer = answer(&spec(), message)?;
+        assert_eq!(answer.message.opcode(), Opcode::BootReply);
+        assert_eq!(answer.message.xid(), 77);
+        assert_eq!(answer.message.chaddr(), MAC);
+        assert_eq!(server_id(&answer.message), Some(GATEWAY));
+        Some((
+            message_type(&answer.message)?,
+            answer.message.yiaddr(),
+            answer.to,
+        ))
+    }
+
+    #[test]
+    fn each_message_gets_its_answer() {
+        use MessageType::{Ack, Decline, Discover, Inform, Nak, Offer, Release, Request};
+        let wants = |address| DhcpOption::RequestedIpAddress(address);
+        let of = |server| DhcpOption::ServerIdentifier(server);
+        let other = Ipv4Addr::new(10, 7, 0, 6);
+        for (what, message, expected) in [
+            (
+                "discover",
+                request(Discover, NOBODY, &[]),
+                Some((Offer, OWN, OWN)),
+            ),
+            (
+                "discover, another address in mind",
+                request(Discover, NOBODY, &[wants(other)]),
+                Some((Offer, OWN, OWN)),
+            ),
+            (
+                "select",
+                request(Request, NOBODY, &[wants(OWN), of(GATEWAY)]),
+                Some((Ack, OWN, OWN)),
+            ),
+            (
+                "select another server",
+                request(Request, NOBODY, &[wants(OWN), of(other)]),
+                None,
+            ),
+            (
+                "select a wrong address",
+                request(Request, NOBODY, &[wants(other), of(GATEWAY)]),
+                Some((Nak, NOBODY, EVERYONE)),
+            ),
+            (
+                "reboot",
+                request(Request, NOBODY, &[wants(OWN)]),
+                Some((Ack, OWN, OWN)),
+            ),
+            (
+                "reboot on a former network",
+                request(Request, NOBODY, &[wants(other)]),
+                Some((Nak, NOBODY, EVERYONE)),
+            ),
+            ("renew", request(Request, OWN, &[]), Some((Ack, OWN, OWN))),
+            (
+                "renew a wrong address",
+                request(Request, other, &[]),
+                Some((Nak, NOBODY, EVERYONE)),
+            ),
+            ("request nothing", request(Request, NOBODY, &[]), None),
+            (
+                "inform",
+                request(Inform, OWN, &[]),
+                Some((Ack, NOBODY, OWN)),
+            ),
+            (
+                "inform from elsewhere",
+                request(Inform, other, &[]),
+                Some((Ack, NOBODY, EVERYONE)),
+            ),
+            ("decline", request(Decline, NOBODY, &[wants(OWN)]), None),
+            ("release", request(Release, OWN, &[]), None),
+            ("an answer", request(Offer, NOBODY, &[]), None),
+        ] {
+            assert_eq!(check(&message), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn others_get_no_answer() {
+        let base = || request(MessageType::Discover, NOBODY, &[]);
+        assert!(answer(&spec(), &base()).is_some());
+        let spoilt: [fn(&mut Message); 4] = [
+            |m| drop(m.set_chaddr(&[2, 0, 0, 0, 0, 6])),
+            |m| drop(m.set_giaddr([10, 7, 0, 9])),
+            |m| drop(m.set_opcode(Opcode::BootReply)),
+            |m| drop(m.opts_mut().remove(OptionCode::MessageType)),
+        ];
+        for spoil in spoilt {
+            let mut message = base();
+            spoil(&mut message);
+            assert!(answer(&spec(), &message).is_none(), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_client_that_cannot_take_unicast_is_reached_by_broadcast() {
+        let mut discover = request(MessageType::Discover, NOBODY, &[]);
+        discover.set_flags(dhcproto::v4::Flags::default().set_broadcast());
+        assert_eq!(check(&discover), Some((MessageType::Offer, OWN, EVERYONE)));
+    }
+
+    #[test]
+    fn the_lease_tells_what_the_guest_needs() {
+        let subnet: Ipv4Net = "100.64.0.0/10".parse().expect("a net");
+        let full = InterfaceSpec {
+            dns: vec![Ipv4Addr::new(100, 100, 2, 136)],
+            hostname: Some("i-1".into()),
+            routes: vec![(subnet, GATEWAY)],
+            mtu: 1400,
+            ..spec()
+        };
+        let message = answer(&full, &request(MessageType::Discover, NOBODY, &[]))
+            .expect("an offer")
+            .message;
+        for expected in [
+            DhcpOption::SubnetMask(Ipv4Addr::new(255, 255, 255, 0)),
+            DhcpOption::Router(vec![GATEWAY]),
+            DhcpOption::BroadcastAddr(Ipv4Addr::new(10, 7, 0, 255)),
+            DhcpOption::InterfaceMtu(1400),
+            DhcpOption::AddressLeaseTime(8000),
+            DhcpOption::Renewal(4000),
+            DhcpOption::Rebinding(7000),
+            DhcpOption::DomainNameServer(full.dns.clone()),
+            DhcpOption::Hostname("i-1".into()),
+            DhcpOption::ClasslessStaticRoute(vec![
+                (Ipv4Net::default(), GATEWAY),
+                (subnet, GATEWAY),
+            ]),
+        ] {
+            let code = OptionCode::from(&expected);
+            assert_eq!(message.opts().get(code), Some(&expected));
+        }
+        let inform = answer(&full, &request(MessageType::Inform, OWN, &[]))
+            .expect("an answer")
+            .message;
+        assert_eq!(
+            inform.opts().get(OptionCode::AddressLeaseTime),
+            None,
+            "RFC 2131 §4.3.5"
+        );
+        let plain = answer(&spec(), &request(MessageType::Discover, NOBODY, &[]))
+            .expect("an offer")
+            .message;
+        for absent in [
+            OptionCode::DomainNameServer,
+            OptionCode::Hostname,
+            OptionCode::ClasslessStaticRoute,
+        ] {
+            assert_eq!(plain.opts().get(absent), None);
+        }
+    }
+}

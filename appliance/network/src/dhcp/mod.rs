@@ -130,3 +130,23 @@ impl Bucket {
 
 /// Where a client without an address is reached.
 const EVERYONE: Ipv4Addr = Ipv4Addr::BROADCAST;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_that_asks_without_end_is_answered_now_and_then() {
+        let start = Instant::now();
+        let mut bucket = Bucket {
+            tokens: BURST,
+            filled: start,
+        };
+        let granted = |bucket: &mut Bucket, at: Duration| {
+            (0..1000).filter(|_| bucket.take(start + at)).count()
+        };
+        assert_eq!(granted(&mut bucket, Duration::ZERO), 20);
+        assert_eq!(granted(&mut bucket, Duration::from_secs(1)), 5);
+        assert_eq!(granted(&mut bucket, Duration::from_secs(3600)), 20);
+    }
+}
