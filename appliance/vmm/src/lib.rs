@@ -1,12 +1,24 @@
 //! One machine: the process that runs one instance
 
+mod alarm;
 mod boot;
+pub mod client;
+mod confine;
 pub mod console;
+mod control;
 mod devices;
+pub mod launch;
 mod layout;
+mod machine;
 pub mod memory;
+mod platform;
+mod processors;
 pub mod protocol;
+mod run;
 mod wiring;
+
+pub use launch::{adopt, launch};
+pub use run::run;
 
 /// An error with its causes, for messages that cross a process boundary.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {

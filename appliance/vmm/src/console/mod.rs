@@ -10,4 +10,4 @@ mod serial;
 
 pub use ring::{Chunk, ConsoleReader, RING_BYTES, create};
 pub(crate) use ring::RingWriter;
-pub(crate) use serial::{Console, OutputWatch};
+pub(crate) use serial::{Console, OutputWatch, monotonic_ns};

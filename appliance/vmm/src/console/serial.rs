@@ -9,7 +9,7 @@ use hypervisor::EdgeLine;
 use rustix::time::{ClockId, clock_gettime};
 use vm_superio::serial::NoEvents;
 use vm_superio::{Serial, Trigger};
-use vmm_sys_util::eventfd::EventFd;
+use crate::alarm::Alarm;
 
 use super::RingWriter;
 
@@ -21,7 +21,7 @@ const DATA: u8 = 0;
 /// Who wants to know about output; shared by the console and the control thread.
 pub(crate) struct OutputWatch {
     /// Wakes the control thread.
-    alarm: Arc<EventFd>,
+    alarm: Arc<Alarm>,
     /// CLOCK_MONOTONIC of the first byte in ns, 0 before it.
     first: AtomicU64,
     total: AtomicU64,
@@ -30,8 +30,9 @@ pub(crate) struct OutputWatch {
 }
 
 impl OutputWatch {
-    pub(crate) fn new(alarm: Arc<EventFd>) -> Self {
-        Self { alarm, first: AtomicU64::new(0), total: AtomicU64::new(0), armed: AtomicBool::new(false) }
+    /// `total` is what the console has carried before.
+    pub(crate) fn new(alarm: Arc<Alarm>, total: u64) -> Self {
+        Self { alarm, first: AtomicU64::new(0), total: AtomicU64::new(total), armed: AtomicBool::new(false) }
     }
 
     /// When the first byte was written, if one was.
@@ -56,7 +57,7 @@ impl OutputWatch {
             self.first.store(monotonic_ns(), Ordering::Release);
         }
         if self.armed.swap(false, Ordering::SeqCst) || first {
-            let _ = self.alarm.write(1);
+            self.alarm.ring();
         }
     }
 }

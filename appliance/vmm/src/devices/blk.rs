@@ -120,3 +120,7 @@ fn serial_bytes(serial: &str) -> [u8; blk::SERIAL_BYTES] {
     }
     bytes
 }
+
+#[cfg(test)]
+#[path = "blk_test.rs"]
+mod tests;

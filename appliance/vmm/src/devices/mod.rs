@@ -27,7 +27,7 @@ use vmm_sys_util::eventfd::EventFd;
 use crate::wiring::Wiring;
 
 pub(crate) use net::NetCounters;
-pub(crate) use worker::{Confine, ThreadKind};
+pub(crate) use worker::{Confine, RNG_SYSCALLS, ThreadKind};
 
 /// The BAR that holds the doorbells.
 const BAR: u8 = 0;

@@ -117,3 +117,7 @@ impl Device for Net {
         self.worker.mailbox().post(Command::Reset(done));
     }
 }
+
+#[cfg(test)]
+#[path = "net_test.rs"]
+mod tests;

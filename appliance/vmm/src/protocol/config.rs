@@ -79,12 +79,26 @@ pub struct Host<F> {
     pub memory: F,
     /// The console's ring file: [`crate::console::create`].
     pub console: F,
-    /// The listening control socket.
-    pub listener: F,
-    /// A connected control socket: the first connection, on which the start is reported.
-    pub control: F,
-    /// The user that may connect to the listening socket.
-    pub peer_uid: u32,
+}
+
+/// All a vmm process is given.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProcessConfig<F> {
+    pub(crate) machine: MachineConfig<F>,
+    pub(crate) sockets: Sockets<F>,
+}
+
+/// Where the daemon is heard.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Sockets<F> {
+    /// Bound, not yet listening.
+    pub(crate) listener: F,
+    /// Connected: the first connection, on which the start is reported.
+    pub(crate) first: F,
+    /// The user that may connect to the listener.
+    pub(crate) peer_uid: u32,
 }
 
 impl<F> MachineConfig<F> {
@@ -119,15 +133,25 @@ impl<F> MachineConfig<F> {
                 kvm: map(self.host.kvm)?,
                 memory: map(self.host.memory)?,
                 console: map(self.host.console)?,
-                listener: map(self.host.listener)?,
-                control: map(self.host.control)?,
-                peer_uid: self.host.peer_uid,
             },
         })
     }
 }
 
 impl<F> Boot<F> {
+    /// The same with every descriptor replaced.
+    pub(crate) fn map<G>(self, map: impl Fn(F) -> G) -> Boot<G> {
+        let kernel = |kernel: Kernel<F>| Kernel {
+            image: map(kernel.image),
+            initrd: kernel.initrd.map(&map),
+            cmdline: kernel.cmdline,
+        };
+        match self {
+            Self::Pvh(image) => Boot::Pvh(kernel(image)),
+            Self::Linux(image) => Boot::Linux(kernel(image)),
+        }
+    }
+
     /// The kernel, whatever the protocol.
     pub fn kernel(&self) -> &Kernel<F> {
         match self {

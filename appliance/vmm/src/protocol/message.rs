@@ -100,6 +100,42 @@ pub struct Status {
     pub first_output_ns: Option<u64>,
     /// Bytes the console has carried since its ring file was made.
     pub console_bytes: u64,
+    /// Disks, then network interfaces, in the order of the description; counts start again at a reset.
+    pub devices: Vec<DeviceStatus>,
+}
+
+/// What a device has done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum DeviceStatus {
+    /// A disk.
+    Disk {
+        /// What serves it.
+        engine: String,
+        /// Whether the host's page cache is bypassed (`direct`), or why not.
+        caching: String,
+        /// Operations submitted.
+        requests: u64,
+        /// Wake-ups by the driver.
+        kicks: u64,
+        /// Calls of `io_uring_enter`.
+        enters: u64,
+        /// Operations that failed.
+        failures: u64,
+        /// Interrupts sent to the driver.
+        interrupts: u64,
+    },
+    /// A network interface.
+    Nic {
+        /// Frames given to the guest.
+        received: u64,
+        /// Frames sent for the guest.
+        sent: u64,
+        /// Frames for the guest that did not fit its buffers.
+        receive_dropped: u64,
+        /// Frames of the guest that were malformed or that the host refused.
+        send_dropped: u64,
+    },
 }
 
 /// What a vmm tells without being asked.

@@ -3,8 +3,9 @@
 mod config;
 mod message;
 
+pub(crate) use config::{ProcessConfig, Sockets};
 pub use config::{Boot, Disk, Host, Kernel, MachineConfig, Nic};
 pub use message::{
-    Action, Answer, CONSOLE_INPUT_MAX, Event, ExitReason, MESSAGE_MAX, Message, Request, ResetCause, StartError,
+    Action, Answer, CONSOLE_INPUT_MAX, DeviceStatus, Event, ExitReason, MESSAGE_MAX, Message, Request, ResetCause, StartError,
     Status, decode, encode,
 };

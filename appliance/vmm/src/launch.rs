@@ -1,0 +1,277 @@
+//! Starting vmm processes, and finding them again.
+
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::MemfdFlags;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use tokio::io::unix::AsyncFd;
+use tokio::net::UnixStream;
+
+use crate::client::{self, Client, ClientError, Events};
+use crate::protocol::{Event, ExitReason, MachineConfig, ProcessConfig, Sockets, StartError, Status};
+
+/// Descriptor number of the description in the new process; the others follow.
+const CONFIG_NUMBER: RawFd = 3;
+/// Starting takes milliseconds; reading a large kernel from a slow disk may take longer.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What to start and as whom.
+#[derive(Debug)]
+pub struct LaunchSpec {
+    /// The executable whose `main` calls [`crate::run`] with its last argument, a descriptor number.
+    pub executable: Arc<OwnedFd>,
+    /// Arguments before the last one (the daemon: `["vmm"]`).
+    pub arguments: Vec<String>,
+    /// User of this process alone, not 0.
+    pub uid: u32,
+    /// Its group, not 0.
+    pub gid: u32,
+    /// Existing cgroup directories to join.
+    pub cgroups: Vec<PathBuf>,
+    /// Resource limits.
+    pub limits: jail::Limits,
+    /// Where a later daemon finds the process: a path of at most 107 bytes in a private directory. What is there is
+    /// replaced.
+    pub socket: PathBuf,
+    /// Where standard error goes; nothing is written there unless something is wrong with the vmm itself.
+    pub stderr: Option<OwnedFd>,
+    /// The machine.
+    pub machine: MachineConfig<OwnedFd>,
+}
+
+/// A vmm whose guest runs. Dropping this ends nothing.
+#[derive(Debug)]
+pub struct Launched {
+    /// The process; a child of the caller.
+    pub process: jail::Child,
+    /// For requests.
+    pub client: Client,
+    /// All events but console output, from the start on (without [`Event::Started`], which has been taken).
+    pub events: Events,
+    /// CLOCK_MONOTONIC when the guest's first instruction was about to run.
+    pub started_ns: u64,
+    /// Protections that this kernel does not offer.
+    pub missing_protections: Vec<String>,
+}
+
+/// A vmm found running.
+#[derive(Debug)]
+pub struct Adopted {
+    /// The process; not a child of the caller, unless it has launched it itself.
+    pub process: jail::Process,
+    /// For requests.
+    pub client: Client,
+    /// All events but console output, from now on.
+    pub events: Events,
+    /// How it is.
+    pub status: Status,
+}
+
+/// Why there is no vmm. No process is left.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The machine cannot be started as described.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The process could not be made.
+    #[error("cannot start the vmm process")]
+    Spawn(#[from] jail::Error),
+    /// Preparing it failed.
+    #[error("cannot prepare the vmm process: {operation}")]
+    Prepare {
+        /// What was tried.
+        operation: &'static str,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The process ended before its guest ran.
+    #[error("the vmm process ended before its guest ran ({exit:?}{})", reason.as_ref().map(|reason| format!("; {reason}")).unwrap_or_default())]
+    Ended {
+        /// How.
+        exit: jail::Exit,
+        /// Its last words.
+        reason: Option<ExitReason>,
+    },
+    /// The guest does not run after a minute.
+    #[error("the guest has not been started within {} s", START_TIMEOUT.as_secs())]
+    Timeout,
+}
+
+/// Why a vmm could not be adopted.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptError {
+    /// Nothing listens: no vmm runs any more.
+    #[error("no vmm listens on {}", path.display())]
+    Gone {
+        /// The control socket.
+        path: PathBuf,
+    },
+    /// The socket cannot be used.
+    #[error("cannot connect to the vmm at {}", path.display())]
+    Connect {
+        /// The control socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The process cannot be held.
+    #[error("cannot hold the vmm process")]
+    Process(#[from] jail::Error),
+    /// It does not answer.
+    #[error("the vmm does not answer")]
+    Client(#[from] ClientError),
+}
+
+/// Starts a vmm process and waits until its guest runs.
+///
+/// # Errors
+/// See [`LaunchError`]; no process is left then.
+pub async fn launch(spec: LaunchSpec) -> Result<Launched, LaunchError> {
+    let spawned = tokio::task::spawn_blocking(move || spawn(spec)).await;
+    let (process, stream) = spawned
+        .map_err(|error| LaunchError::Prepare { operation: "running it", source: io::Error::other(error) })??;
+    let ready = match into_tokio(stream) {
+        Ok(stream) => {
+            let (client, mut events) = client::open(stream);
+            match tokio::time::timeout(START_TIMEOUT, events.next()).await {
+                Ok(Some(Event::Started { monotonic_ns, missing_protections })) => {
+                    let started_ns = monotonic_ns;
+                    return Ok(Launched { process, client, events, started_ns, missing_protections });
+                }
+                Ok(event) => Ok(event),
+                Err(_) => Err(LaunchError::Timeout),
+            }
+        }
+        Err(source) => Err(LaunchError::Prepare { operation: "the control socket", source }),
+    };
+    let reason = match &ready {
+        Ok(Some(Event::Exited { reason })) => Some(reason.clone()),
+        _ => {
+            process.kill()?;
+            None
+        }
+    };
+    let exit = wait(&process)
+        .await
+        .map_err(|source| LaunchError::Prepare { operation: "waiting for its end", source })?;
+    ready?;
+    match reason {
+        Some(ExitReason::StartFailed { error }) => Err(error.into()),
+        reason => Err(LaunchError::Ended { exit, reason }),
+    }
+}
+
+/// Finds the vmm that listens at `socket` and takes its events.
+///
+/// # Errors
+/// None runs there, or it cannot be spoken to; it is left as it is.
+pub async fn adopt(socket: &Path) -> Result<Adopted, AdoptError> {
+    let stream = UnixStream::connect(socket).await.map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AdoptError::Gone { path: socket.into() },
+        _ => AdoptError::Connect { path: socket.into(), source },
+    })?;
+    let gone = || AdoptError::Gone { path: socket.into() };
+    // Who listens, not who bound: the vmm itself.
+    let pid = stream.peer_cred().ok().and_then(|credentials| credentials.pid()).ok_or_else(gone)?;
+    let process = jail::Process::adopt(pid, None)?.ok_or_else(gone)?;
+    let (client, events) = client::open(stream);
+    client.subscribe(false).await?;
+    // Its answer also proves that the pid was its own when the process was taken hold of.
+    let status = client.status().await?;
+    Ok(Adopted { process, client, events, status })
+}
+
+/// Waits for a process to end. Reaps it if it is a child.
+///
+/// # Errors
+/// The system refuses.
+pub async fn wait(process: &jail::Process) -> io::Result<jail::Exit> {
+    let pidfd = process.as_fd().try_clone_to_owned()?;
+    // SAFETY: the registration owns the descriptor, which stays open and the same until it is dropped.
+    let ended = unsafe { AsyncFd::register_with_interest(pidfd, tokio::io::Interest::READABLE) }?;
+    loop {
+        if let Some(exit) = process.try_wait().map_err(io::Error::other)? {
+            return Ok(exit);
+        }
+        ended.readable().await?.clear_ready();
+    }
+}
+
+fn into_tokio(stream: OwnedFd) -> io::Result<UnixStream> {
+    let stream = std::os::unix::net::UnixStream::from(stream);
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
+}
+
+/// Starts the process; returns it with the daemon's end of its first connection.
+fn spawn(spec: LaunchSpec) -> Result<(jail::Child, OwnedFd), LaunchError> {
+    let prepare = |operation| move |source: io::Error| LaunchError::Prepare { operation, source };
+    let listener = bind(&spec.socket).map_err(prepare("binding its control socket"))?;
+    let (ours, theirs) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .map_err(|error| prepare("connecting to it")(error.into()))?;
+    let mut passed = Vec::new();
+    let mut number = |fd: OwnedFd| {
+        passed.push(fd);
+        RawFd::try_from(passed.len()).map(|count| CONFIG_NUMBER + count).map_err(io::Error::other)
+    };
+    let numbered = (|| -> io::Result<_> {
+        let sockets = Sockets {
+            listener: number(listener)?,
+            first: number(theirs)?,
+            peer_uid: rustix::process::geteuid().as_raw(),
+        };
+        Ok(ProcessConfig { sockets, machine: spec.machine.try_map(number)? })
+    })();
+    let config = numbered
+        .and_then(|config| describe(&config))
+        .map_err(prepare("describing the machine to it"))?;
+    let mut command = jail::JailedCommand::new(spec.executable.as_fd(), "vmm", spec.uid, spec.gid)?
+        // One heap: many vmms share a host, and none of their threads allocates much.
+        .env("MALLOC_ARENA_MAX", "1")?
+        .limits(spec.limits)
+        .fd(config.as_fd(), CONFIG_NUMBER);
+    for argument in &spec.arguments {
+        command = command.arg(argument)?;
+    }
+    command = command.arg(&CONFIG_NUMBER.to_string())?;
+    for (number, fd) in (CONFIG_NUMBER + 1..).zip(&passed) {
+        command = command.fd(fd.as_fd(), number);
+    }
+    if let Some(stderr) = &spec.stderr {
+        command = command.fd(stderr.as_fd(), 2);
+    }
+    for directory in &spec.cgroups {
+        command = command.cgroup(directory);
+    }
+    Ok((jail::spawn(&command)?, ours))
+}
+
+/// A file that holds the description.
+fn describe(config: &ProcessConfig<RawFd>) -> io::Result<OwnedFd> {
+    let mut file = std::fs::File::from(rustix::fs::memfd_create(c"machine", MemfdFlags::CLOEXEC)?);
+    file.write_all(&serde_json::to_vec(config)?)?;
+    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
+    Ok(file.into())
+}
+
+/// A socket at `path` for nobody but this user; the vmm will listen on it.
+fn bind(path: &Path) -> io::Result<OwnedFd> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(socket)
+}
