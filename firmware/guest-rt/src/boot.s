@@ -157,7 +157,7 @@ trap_gp:
     jmp report
 
 # ---------------------------------------------------------------- ud2
-# #UD. From CPL 3 with rax = SERVICE + n: rdi, rsi, rdx are arguments; rax, rcx, rdx, rbx are clobbered.
+# #UD. From CPL 3 with rax = SERVICE + n: rdi, rsi, rdx are arguments; cpu.rs declares what each clobbers.
 trap_ud:
     test byte ptr [rsp + 8], 3
     jz 1f
@@ -171,6 +171,8 @@ trap_ud:
     je service_triple_fault
     cmp rax, SERVICE + 4
     je service_flush_tlb
+    cmp rax, SERVICE + 5
+    je service_write
 1:  push 0
     push 6
     jmp report
@@ -201,6 +203,11 @@ service_halt:
 service_triple_fault:
     lidt [empty_idt_pointer]
     ud2
+service_write:                          # rdi port, rsi bytes, rdx count
+    mov rcx, rdx
+    mov rdx, rdi
+    rep outsb
+    jmp service_done
 service_flush_tlb:
     mov rax, cr3
     mov cr3, rax

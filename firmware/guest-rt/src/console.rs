@@ -3,6 +3,7 @@
 
 use core::fmt::{self, Write};
 
+use crate::cpu;
 use crate::io::Port;
 
 const DATA: Port = Port(0x3F8);
@@ -12,7 +13,7 @@ const LINE_STATUS: Port = Port(0x3FD);
 
 /// Writes text as it is.
 pub fn write(text: &str) {
-    DATA.write_all(text.as_bytes());
+    cpu::write_port(DATA, text.as_bytes());
 }
 
 /// The next byte of input, if there is one.
@@ -27,7 +28,7 @@ pub(crate) fn enable_interrupt() {
     INTERRUPT_ENABLE.write_u8(1);
 }
 
-/// Writes of one [`print!`] are gathered here, since every string instruction costs more than its bytes.
+/// What one [`print!`] writes is gathered here, to enter ring 0 once.
 struct Line {
     bytes: [u8; 256],
     length: usize,
@@ -35,7 +36,7 @@ struct Line {
 
 impl Line {
     fn flush(&mut self) {
-        DATA.write_all(&self.bytes[..self.length]);
+        cpu::write_port(DATA, &self.bytes[..self.length]);
         self.length = 0;
     }
 }

@@ -45,16 +45,6 @@ impl Port {
             asm!("out dx, ax", in("dx") self.0, in("ax") value, options(nomem, nostack, preserves_flags))
         }
     }
-
-    /// Writes bytes one after the other by one string instruction.
-    pub fn write_all(self, bytes: &[u8]) {
-        // SAFETY: `outsb` reads exactly `rcx` bytes from `rsi`, which is the slice; the direction flag is clear by the
-        // calling convention.
-        unsafe {
-            asm!("rep outsb", in("dx") self.0, inout("rcx") bytes.len() => _, inout("rsi") bytes.as_ptr() => _,
-                options(readonly, nostack, preserves_flags));
-        }
-    }
 }
 
 /// Memory-mapped registers from an address on.
