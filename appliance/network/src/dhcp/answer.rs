@@ -271,10 +271,18 @@ mod tests {
         let base = || request(MessageType::Discover, NOBODY, &[]);
         assert!(answer(&spec(), &base()).is_some());
         let spoilt: [fn(&mut Message); 4] = [
-            |m| drop(m.set_chaddr(&[2, 0, 0, 0, 0, 6])),
-            |m| drop(m.set_giaddr([10, 7, 0, 9])),
-            |m| drop(m.set_opcode(Opcode::BootReply)),
-            |m| drop(m.opts_mut().remove(OptionCode::MessageType)),
+            |m| {
+                m.set_chaddr(&[2, 0, 0, 0, 0, 6]);
+            },
+            |m| {
+                m.set_giaddr([10, 7, 0, 9]);
+            },
+            |m| {
+                m.set_opcode(Opcode::BootReply);
+            },
+            |m| {
+                m.opts_mut().remove(OptionCode::MessageType);
+            },
         ];
         for spoil in spoilt {
             let mut message = base();
