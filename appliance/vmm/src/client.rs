@@ -81,7 +81,10 @@ impl Client {
     /// The connection is gone, or the vmm does not answer or refuses.
     pub async fn request(&self, action: Action) -> Result<Answer, ClientError> {
         let (reply, answer) = oneshot::channel();
-        self.calls.send((action, reply)).await.map_err(|_| ClientError::Closed)?;
+        self.calls
+            .send((action, reply))
+            .await
+            .map_err(|_| ClientError::Closed)?;
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
             Ok(Ok(Answer::Refused { reason })) => Err(ClientError::Refused(reason)),
             Ok(Ok(answer)) => Ok(answer),
@@ -156,7 +159,12 @@ impl Client {
     pub async fn type_in(&self, bytes: &[u8]) -> Result<usize, ClientError> {
         let mut taken = 0;
         for piece in bytes.chunks(CONSOLE_INPUT_MAX) {
-            match self.request(Action::ConsoleInput { bytes: piece.to_vec() }).await? {
+            match self
+                .request(Action::ConsoleInput {
+                    bytes: piece.to_vec(),
+                })
+                .await?
+            {
                 Answer::Accepted { bytes } => taken += bytes,
                 other => return Err(ClientError::Unexpected(other)),
             }

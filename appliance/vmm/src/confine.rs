@@ -19,12 +19,26 @@ const KVM_IOEVENTFD: u32 = 0x4040_AE79;
 const PR_SET_NAME: u32 = 15;
 const PR_SET_NO_NEW_PRIVS: u32 = 38;
 
+/// Asking whether a descriptor is open, as builds with debug assertions do whenever one is closed.
+const ANY_THREAD: &[Allow] = &[Allow::When {
+    number: libc::SYS_fcntl,
+    argument: 1,
+    values: &[libc::F_GETFD.unsigned_abs()],
+}];
+
 /// Running the guest, programming its interrupts and doorbells, raising events.
 const VCPU: &[Allow] = &[
     Allow::When {
         number: libc::SYS_ioctl,
         argument: 1,
-        values: &[KVM_RUN, KVM_GET_REGS, KVM_IRQ_LINE, KVM_SET_GSI_ROUTING, KVM_IRQFD, KVM_IOEVENTFD],
+        values: &[
+            KVM_RUN,
+            KVM_GET_REGS,
+            KVM_IRQ_LINE,
+            KVM_SET_GSI_ROUTING,
+            KVM_IRQFD,
+            KVM_IOEVENTFD,
+        ],
     },
     Allow::Any(libc::SYS_eventfd2),
     Allow::Any(libc::SYS_write),
@@ -66,7 +80,11 @@ const CONTROL: &[Allow] = &[
     Allow::Any(libc::SYS_io_uring_register),
     Allow::Any(libc::SYS_io_uring_enter),
     Allow::Any(libc::SYS_seccomp),
-    Allow::When { number: libc::SYS_prctl, argument: 0, values: &[PR_SET_NAME, PR_SET_NO_NEW_PRIVS] },
+    Allow::When {
+        number: libc::SYS_prctl,
+        argument: 0,
+        values: &[PR_SET_NAME, PR_SET_NO_NEW_PRIVS],
+    },
 ];
 
 /// The filters of a process, compiled once.
@@ -86,9 +104,9 @@ impl Confinement {
         let entropy = any(RNG_SYSCALLS);
         let control = compile(&[RUST_RUNTIME, CONTROL, &block, &net, &entropy]).map_err(failed())?;
         let confinement = Self {
-            vcpu: compile(&[RUST_RUNTIME, VCPU, &entropy]).map_err(failed())?,
-            block: compile(&[RUST_RUNTIME, &block]).map_err(failed())?,
-            net: compile(&[RUST_RUNTIME, &net]).map_err(failed())?,
+            vcpu: compile(&[RUST_RUNTIME, ANY_THREAD, VCPU, &entropy]).map_err(failed())?,
+            block: compile(&[RUST_RUNTIME, ANY_THREAD, &block]).map_err(failed())?,
+            net: compile(&[RUST_RUNTIME, ANY_THREAD, &net]).map_err(failed())?,
         };
         control.install().map_err(failed())?;
         Ok(confinement)

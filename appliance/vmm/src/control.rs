@@ -99,9 +99,15 @@ impl Control {
                 self.tell_output(parts);
                 return Ok(End::Machine(outcome.clone()));
             }
-            let timeout = self.output_again.map(|at| timespec(at.saturating_duration_since(Instant::now())));
+            let timeout = self
+                .output_again
+                .map(|at| timespec(at.saturating_duration_since(Instant::now())));
             let mut events = Vec::with_capacity(PEERS_MAX + 2);
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+            match epoll::wait(
+                &self.epoll,
+                rustix::buffer::spare_capacity(&mut events),
+                timeout.as_ref(),
+            ) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -135,7 +141,11 @@ impl Control {
 
     fn tell_if(&mut self, event: Event, wanted: impl Fn(&Peer) -> bool) {
         let message = Message::Event { event };
-        for peer in self.peers.iter_mut().filter(|peer| peer.events && wanted(peer)) {
+        for peer in self
+            .peers
+            .iter_mut()
+            .filter(|peer| peer.events && wanted(peer))
+        {
             peer.send(&message);
         }
         self.settle();
@@ -153,19 +163,26 @@ impl Control {
     fn add(&mut self, stream: OwnedFd, events: bool) -> io::Result<()> {
         let token = self.next_token;
         self.next_token += 1;
-        epoll::add(&self.epoll, &stream, epoll::EventData::new_u64(token), epoll::EventFlags::IN)?;
+        epoll::add(
+            &self.epoll,
+            &stream,
+            epoll::EventData::new_u64(token),
+            epoll::EventFlags::IN,
+        )?;
         self.peers.push(Peer::new(stream, token, events));
         Ok(())
     }
 
     /// Takes a connection; one too many, or of another user, is closed at once.
     fn accept(&mut self) -> io::Result<()> {
-        let stream = match accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+        let stream = match accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+        {
             Ok(stream) => stream,
             // The peer has gone again, or descriptors are short: the daemon will try again.
             Err(_) => return Ok(()),
         };
-        let credentials = nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::PeerCredentials)?;
+        let credentials =
+            nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::PeerCredentials)?;
         if credentials.uid() == self.peer_uid && self.peers.len() < PEERS_MAX {
             self.add(stream, false)?;
         }
@@ -174,7 +191,9 @@ impl Control {
 
     /// Reads from one peer and answers; tells whether the daemon wants the machine to end.
     fn converse(&mut self, token: u64, machine: &Running, parts: &Parts) -> bool {
-        let Some(index) = self.peers.iter().position(|peer| peer.token == token) else { return false };
+        let Some(index) = self.peers.iter().position(|peer| peer.token == token) else {
+            return false;
+        };
         self.peers[index].receive();
         let mut shutdown = false;
         while let Some(Request { id, action }) = self.peers[index].next_request() {
@@ -215,10 +234,12 @@ impl Control {
                 machine.processors.resume();
                 Answer::Done
             }
-            Action::ConsoleInput { bytes } if bytes.len() > CONSOLE_INPUT_MAX => {
-                refused(&format!("at most {CONSOLE_INPUT_MAX} bytes of input at a time"))
-            }
-            Action::ConsoleInput { bytes } => Answer::Accepted { bytes: machine.type_in(&bytes) },
+            Action::ConsoleInput { bytes } if bytes.len() > CONSOLE_INPUT_MAX => refused(&format!(
+                "at most {CONSOLE_INPUT_MAX} bytes of input at a time"
+            )),
+            Action::ConsoleInput { bytes } => Answer::Accepted {
+                bytes: machine.type_in(&bytes),
+            },
             Action::Shutdown | Action::Subscribe { .. } => Answer::Done,
         }
     }
@@ -276,7 +297,9 @@ impl Control {
 }
 
 fn refused(reason: &str) -> Answer {
-    Answer::Refused { reason: reason.into() }
+    Answer::Refused {
+        reason: reason.into(),
+    }
 }
 
 fn timespec(duration: Duration) -> Timespec {

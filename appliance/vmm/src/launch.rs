@@ -13,7 +13,9 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 
 use crate::client::{self, Client, ClientError, Events};
-use crate::protocol::{Event, ExitReason, MachineConfig, ProcessConfig, Sockets, StartError, Status};
+use crate::protocol::{
+    Event, ExitReason, MachineConfig, ProcessConfig, Sockets, StartError, Status,
+};
 
 /// Descriptor number of the description in the new process; the others follow.
 const CONFIG_NUMBER: RawFd = 3;
@@ -133,21 +135,35 @@ pub enum AdoptError {
 /// See [`LaunchError`]; no process is left then.
 pub async fn launch(spec: LaunchSpec) -> Result<Launched, LaunchError> {
     let spawned = tokio::task::spawn_blocking(move || spawn(spec)).await;
-    let (process, stream) = spawned
-        .map_err(|error| LaunchError::Prepare { operation: "running it", source: io::Error::other(error) })??;
+    let (process, stream) = spawned.map_err(|error| LaunchError::Prepare {
+        operation: "running it",
+        source: io::Error::other(error),
+    })??;
     let ready = match into_tokio(stream) {
         Ok(stream) => {
             let (client, mut events) = client::open(stream);
             match tokio::time::timeout(START_TIMEOUT, events.next()).await {
-                Ok(Some(Event::Started { monotonic_ns, missing_protections })) => {
+                Ok(Some(Event::Started {
+                    monotonic_ns,
+                    missing_protections,
+                })) => {
                     let started_ns = monotonic_ns;
-                    return Ok(Launched { process, client, events, started_ns, missing_protections });
+                    return Ok(Launched {
+                        process,
+                        client,
+                        events,
+                        started_ns,
+                        missing_protections,
+                    });
                 }
                 Ok(event) => Ok(event),
                 Err(_) => Err(LaunchError::Timeout),
             }
         }
-        Err(source) => Err(LaunchError::Prepare { operation: "the control socket", source }),
+        Err(source) => Err(LaunchError::Prepare {
+            operation: "the control socket",
+            source,
+        }),
     };
     let reason = match &ready {
         Ok(Some(Event::Exited { reason })) => Some(reason.clone()),
@@ -158,7 +174,10 @@ pub async fn launch(spec: LaunchSpec) -> Result<Launched, LaunchError> {
     };
     let exit = wait(&process)
         .await
-        .map_err(|source| LaunchError::Prepare { operation: "waiting for its end", source })?;
+        .map_err(|source| LaunchError::Prepare {
+            operation: "waiting for its end",
+            source,
+        })?;
     ready?;
     match reason {
         Some(ExitReason::StartFailed { error }) => Err(error.into()),
@@ -171,19 +190,37 @@ pub async fn launch(spec: LaunchSpec) -> Result<Launched, LaunchError> {
 /// # Errors
 /// None runs there, or it cannot be spoken to; it is left as it is.
 pub async fn adopt(socket: &Path) -> Result<Adopted, AdoptError> {
-    let stream = UnixStream::connect(socket).await.map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AdoptError::Gone { path: socket.into() },
-        _ => AdoptError::Connect { path: socket.into(), source },
-    })?;
-    let gone = || AdoptError::Gone { path: socket.into() };
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AdoptError::Gone {
+                path: socket.into(),
+            },
+            _ => AdoptError::Connect {
+                path: socket.into(),
+                source,
+            },
+        })?;
+    let gone = || AdoptError::Gone {
+        path: socket.into(),
+    };
     // Who listens, not who bound: the vmm itself.
-    let pid = stream.peer_cred().ok().and_then(|credentials| credentials.pid()).ok_or_else(gone)?;
+    let pid = stream
+        .peer_cred()
+        .ok()
+        .and_then(|credentials| credentials.pid())
+        .ok_or_else(gone)?;
     let process = jail::Process::adopt(pid, None)?.ok_or_else(gone)?;
     let (client, events) = client::open(stream);
     client.subscribe(false).await?;
     // Its answer also proves that the pid was its own when the process was taken hold of.
     let status = client.status().await?;
-    Ok(Adopted { process, client, events, status })
+    Ok(Adopted {
+        process,
+        client,
+        events,
+        status,
+    })
 }
 
 /// Waits for a process to end. Reaps it if it is a child.
@@ -222,7 +259,9 @@ fn spawn(spec: LaunchSpec) -> Result<(jail::Child, OwnedFd), LaunchError> {
     let mut passed = Vec::new();
     let mut number = |fd: OwnedFd| {
         passed.push(fd);
-        RawFd::try_from(passed.len()).map(|count| CONFIG_NUMBER + count).map_err(io::Error::other)
+        RawFd::try_from(passed.len())
+            .map(|count| CONFIG_NUMBER + count)
+            .map_err(io::Error::other)
     };
     let numbered = (|| -> io::Result<_> {
         let sockets = Sockets {
@@ -230,7 +269,10 @@ fn spawn(spec: LaunchSpec) -> Result<(jail::Child, OwnedFd), LaunchError> {
             first: number(theirs)?,
             peer_uid: rustix::process::geteuid().as_raw(),
         };
-        Ok(ProcessConfig { sockets, machine: spec.machine.try_map(number)? })
+        Ok(ProcessConfig {
+            sockets,
+            machine: spec.machine.try_map(number)?,
+        })
     })();
     let config = numbered
         .and_then(|config| describe(&config))
@@ -270,7 +312,12 @@ fn bind(path: &Path) -> io::Result<OwnedFd> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
     Ok(socket)

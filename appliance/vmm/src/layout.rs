@@ -138,7 +138,11 @@ mod tests {
             let map = memory_map(bytes);
             let ends = map.iter().map(|entry| entry.address + entry.bytes);
             assert!(ends.zip(&map[1..]).all(|(end, next)| end <= next.address));
-            let usable: u64 = map.iter().filter(|entry| entry.kind == 1).map(|entry| entry.bytes).sum();
+            let usable: u64 = map
+                .iter()
+                .filter(|entry| entry.kind == 1)
+                .map(|entry| entry.bytes)
+                .sum();
             assert_eq!(usable, bytes - (LEGACY_HOLE.end - LEGACY_HOLE.start));
         }
     }

@@ -10,10 +10,10 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
+use crate::alarm::Alarm;
 use hypervisor::{Cpuid, EdgeLine, Kvm, Vcpu};
 use pci::{BarWindow, HostBridge, PciFunction, RootBus, place_bars};
 use vm_memory::GuestMemoryMmap;
-use crate::alarm::Alarm;
 
 use crate::confine::Confinement;
 use crate::console::{Console, OutputWatch, RingWriter};
@@ -73,7 +73,8 @@ impl Parts {
         }
         let memory_file = File::from(config.host.memory);
         memory::check(&memory_file, bytes).map_err(StartError::host("guest memory"))?;
-        let ring = RingWriter::new(File::from(config.host.console)).map_err(StartError::host("console"))?;
+        let ring = RingWriter::new(File::from(config.host.console))
+            .map_err(StartError::host("console"))?;
         let alarm = Alarm::new().map_err(StartError::host("making an event"))?;
         let alarm = Arc::new(alarm);
         Ok(Self {
@@ -94,7 +95,8 @@ impl Parts {
 
     /// Makes the guest's memory as it was at first. Nothing of a machine may be left.
     pub(crate) fn clear_memory(&self) -> Result<(), StartError> {
-        memory::clear(&self.memory_file, self.memory_bytes).map_err(StartError::host("clearing guest memory"))
+        memory::clear(&self.memory_file, self.memory_bytes)
+            .map_err(StartError::host("clearing guest memory"))
     }
 
     /// Builds a machine of the parts.
@@ -112,7 +114,11 @@ impl Parts {
         let wiring = Wiring::new(Arc::clone(&memory), Arc::clone(&vm));
         let devices = self.make_devices(&wiring, confinement)?;
         let line = EdgeLine::new(&vm, layout::COM1_GSI)?;
-        let console = Arc::new(Console::new(line, Arc::clone(&self.ring), Arc::clone(&self.watch)));
+        let console = Arc::new(Console::new(
+            line,
+            Arc::clone(&self.ring),
+            Arc::clone(&self.watch),
+        ));
         let platform = Platform::new(console, Power::new(Arc::clone(&vm)), bus(&devices)?);
         let mut vcpus = Vec::with_capacity(usize::from(self.vcpus));
         for id in 0..self.vcpus {
@@ -121,29 +127,59 @@ impl Parts {
         if let Some(first) = vcpus.first_mut() {
             first.set_entry(entry)?;
         }
-        Ok(Assembled { vcpus, platform: Arc::new(platform), devices, _memory: memory })
+        Ok(Assembled {
+            vcpus,
+            platform: Arc::new(platform),
+            devices,
+            _memory: memory,
+        })
     }
 
-    fn make_devices(&self, wiring: &Wiring, confinement: &Arc<Confinement>) -> Result<Devices, StartError> {
+    fn make_devices(
+        &self,
+        wiring: &Wiring,
+        confinement: &Arc<Confinement>,
+    ) -> Result<Devices, StartError> {
         let confinement = Arc::clone(confinement);
         let confine: Confine = Arc::new(move |kind| confinement.device(kind));
         let mut devices = Devices::default();
         for (index, disk) in self.disks.iter().enumerate() {
-            let made = disk.file.try_clone().map_err(|error| crate::chain(&error)).and_then(|file| {
-                let file = File::from(file);
-                devices::block(wiring, file, disk.read_only, &disk.serial, DISK_QUEUES, &confine)
+            let made = disk
+                .file
+                .try_clone()
+                .map_err(|error| crate::chain(&error))
+                .and_then(|file| {
+                    let file = File::from(file);
+                    devices::block(
+                        wiring,
+                        file,
+                        disk.read_only,
+                        &disk.serial,
+                        DISK_QUEUES,
+                        &confine,
+                    )
                     .map_err(|error| crate::chain(&error))
-            });
-            devices.disks.push(made.map_err(|reason| device(format!("disk {index}"), reason))?);
+                });
+            devices
+                .disks
+                .push(made.map_err(|reason| device(format!("disk {index}"), reason))?);
         }
         for (index, nic) in self.nics.iter().enumerate() {
-            let made = nic.tap.try_clone().map_err(|error| crate::chain(&error)).and_then(|tap| {
-                devices::net(wiring, tap, nic.mac, nic.mtu, &confine).map_err(|error| crate::chain(&error))
-            });
-            devices.nics.push(made.map_err(|reason| device(format!("network interface {index}"), reason))?);
+            let made = nic
+                .tap
+                .try_clone()
+                .map_err(|error| crate::chain(&error))
+                .and_then(|tap| {
+                    devices::net(wiring, tap, nic.mac, nic.mtu, &confine)
+                        .map_err(|error| crate::chain(&error))
+                });
+            devices
+                .nics
+                .push(made.map_err(|reason| device(format!("network interface {index}"), reason))?);
         }
         if self.rng {
-            let made = devices::rng(wiring).map_err(|error| device("entropy device", crate::chain(&error)))?;
+            let made = devices::rng(wiring)
+                .map_err(|error| device("entropy device", crate::chain(&error)))?;
             devices.rng = Some(made);
         }
         Ok(devices)
@@ -151,7 +187,10 @@ impl Parts {
 }
 
 fn device(device: impl Into<String>, reason: String) -> StartError {
-    StartError::Device { device: device.into(), reason }
+    StartError::Device {
+        device: device.into(),
+        reason,
+    }
 }
 
 fn check_devices(disks: &[Disk<OwnedFd>], nics: &[Nic<OwnedFd>]) -> Result<(), StartError> {
@@ -164,14 +203,19 @@ fn check_devices(disks: &[Disk<OwnedFd>], nics: &[Nic<OwnedFd>]) -> Result<(), S
     }
     for (index, disk) in disks.iter().enumerate() {
         if disk.serial.len() > SERIAL_MAX || !disk.serial.is_ascii() {
-            let reason = format!("serial number {:?} is not at most 20 ASCII bytes", disk.serial);
+            let reason = format!(
+                "serial number {:?} is not at most 20 ASCII bytes",
+                disk.serial
+            );
             return Err(device(format!("disk {index}"), reason));
         }
     }
     for (index, nic) in nics.iter().enumerate() {
         let problem = match nic {
             Nic { mtu: ..68, .. } => format!("an MTU of {} is below 68", nic.mtu),
-            Nic { mac: [first, ..], .. } if first & 1 != 0 => "its address is a group address".into(),
+            Nic {
+                mac: [first, ..], ..
+            } if first & 1 != 0 => "its address is a group address".into(),
             _ => continue,
         };
         return Err(device(format!("network interface {index}"), problem));
@@ -187,7 +231,8 @@ fn bus(devices: &Devices) -> Result<RootBus, StartError> {
     functions.extend(devices.nics.iter().map(|nic| Arc::clone(&nic.function)));
     functions.extend(devices.rng.iter().map(Arc::clone));
     for (slot, function) in (0..).zip(functions) {
-        bus.insert(slot, function).map_err(StartError::host("the PCI bus"))?;
+        bus.insert(slot, function)
+            .map_err(StartError::host("the PCI bus"))?;
     }
     let window = u64::from(layout::PCI_WINDOW.start)..u64::from(layout::PCI_WINDOW.end);
     place_bars(&bus, &mut BarWindow::new(window)).map_err(StartError::host("the PCI bus"))?;
@@ -215,11 +260,20 @@ impl Assembled {
     ///
     /// # Errors
     /// A thread cannot be made; the guest has not run then.
-    pub(crate) fn start(self, parts: &Parts, confinement: &Arc<Confinement>) -> Result<Running, StartError> {
+    pub(crate) fn start(
+        self,
+        parts: &Parts,
+        confinement: &Arc<Confinement>,
+    ) -> Result<Running, StartError> {
         let verdict = Arc::new(Verdict::new(Arc::clone(&parts.alarm)));
         let processors = Processors::start(self.vcpus, &self.platform, &verdict, confinement)
             .map_err(StartError::host("starting a vCPU thread"))?;
-        Ok(Running { processors, platform: self.platform, devices: self.devices, verdict })
+        Ok(Running {
+            processors,
+            platform: self.platform,
+            devices: self.devices,
+            verdict,
+        })
     }
 }
 
@@ -251,7 +305,12 @@ impl Running {
 
     /// What the devices have done so far.
     pub(crate) fn device_status(&self) -> Vec<DeviceStatus> {
-        let disks = self.devices.disks.iter().map(|disk| disk.counters.snapshot()).zip(&self.devices.disks);
+        let disks = self
+            .devices
+            .disks
+            .iter()
+            .map(|disk| disk.counters.snapshot())
+            .zip(&self.devices.disks);
         let disks = disks.map(|(counts, disk)| DeviceStatus::Disk {
             engine: "io_uring".into(),
             caching: disk.caching.to_string(),

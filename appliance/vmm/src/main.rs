@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match std::env::args().next_back().and_then(|number| number.parse().ok()) {
+    match std::env::args()
+        .next_back()
+        .and_then(|number| number.parse().ok())
+    {
         Some(config) => vmm::run(config),
         None => ExitCode::from(2),
     }

@@ -22,7 +22,10 @@ const SIZE_SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
 /// # Errors
 /// The system refuses (out of descriptors, over a limit).
 pub fn create(bytes: u64) -> io::Result<OwnedFd> {
-    let fd = rustix::fs::memfd_create(c"guest-memory", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let fd = rustix::fs::memfd_create(
+        c"guest-memory",
+        MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING,
+    )?;
     rustix::fs::ftruncate(&fd, bytes)?;
     rustix::fs::fcntl_add_seals(&fd, SIZE_SEALS | SealFlags::SEAL)?;
     Ok(fd)
@@ -33,7 +36,8 @@ pub(crate) fn check(file: &File, bytes: u64) -> io::Result<()> {
     let length = file.metadata()?.len();
     let sealed = rustix::fs::fcntl_get_seals(file)?.contains(SIZE_SEALS);
     if length != bytes || !sealed {
-        let problem = format!("guest memory of {length} bytes (sealed: {sealed}), expected {bytes}, sealed");
+        let problem =
+            format!("guest memory of {length} bytes (sealed: {sealed}), expected {bytes}, sealed");
         return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
     }
     Ok(())
@@ -48,9 +52,11 @@ pub(crate) fn map(file: &Arc<File>, bytes: u64) -> io::Result<GuestMemoryMmap> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let flags = libc::MAP_SHARED | libc::MAP_NORESERVE;
         let place = FileOffset::from_arc(Arc::clone(file), offset);
-        let mapping = MmapRegion::build(Some(place), size, protection, flags).map_err(io::Error::other)?;
+        let mapping =
+            MmapRegion::build(Some(place), size, protection, flags).map_err(io::Error::other)?;
         let region = GuestRegionMmap::new(mapping, GuestAddress(address));
-        regions.push(region.ok_or_else(|| io::Error::other("guest memory beyond the address space"))?);
+        regions
+            .push(region.ok_or_else(|| io::Error::other("guest memory beyond the address space"))?);
         offset += length;
     }
     GuestMemoryMmap::from_regions(regions).map_err(io::Error::other)
@@ -72,15 +78,24 @@ mod tests {
         let file = Arc::new(File::from(create(MINIMUM_BYTES).expect("memfd")));
         check(&file, MINIMUM_BYTES).expect("as made");
         let memory = map(&file, MINIMUM_BYTES).expect("mapped");
-        memory.write_obj(0x55_u64, GuestAddress(0x1000)).expect("inside");
+        memory
+            .write_obj(0x55_u64, GuestAddress(0x1000))
+            .expect("inside");
         clear(&file, MINIMUM_BYTES).expect("cleared");
-        assert_eq!(memory.read_obj::<u64>(GuestAddress(0x1000)).expect("inside"), 0);
+        assert_eq!(
+            memory
+                .read_obj::<u64>(GuestAddress(0x1000))
+                .expect("inside"),
+            0
+        );
     }
 
     #[test]
     fn memory_of_another_size_or_unsealed_is_refused() {
         let sealed = File::from(create(MINIMUM_BYTES).expect("memfd"));
-        let problem = check(&sealed, MINIMUM_BYTES * 2).expect_err("too short").to_string();
+        let problem = check(&sealed, MINIMUM_BYTES * 2)
+            .expect_err("too short")
+            .to_string();
         assert!(problem.contains("2097152 bytes"), "{problem}");
         let plain = rustix::fs::memfd_create(c"plain", MemfdFlags::CLOEXEC).expect("memfd");
         rustix::fs::ftruncate(&plain, MINIMUM_BYTES).expect("sized");

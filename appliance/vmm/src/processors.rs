@@ -11,8 +11,8 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
-use hypervisor::{Exit, Kick, Vcpu};
 use crate::alarm::Alarm;
+use hypervisor::{Exit, Kick, Vcpu};
 
 use crate::confine::Confinement;
 use crate::platform::{Outcome, Platform};
@@ -28,7 +28,10 @@ pub(crate) struct Verdict {
 
 impl Verdict {
     pub(crate) fn new(alarm: Arc<Alarm>) -> Self {
-        Self { outcome: OnceLock::new(), alarm }
+        Self {
+            outcome: OnceLock::new(),
+            alarm,
+        }
     }
 
     /// Reports an outcome; later ones than the first are dropped.
@@ -93,9 +96,16 @@ impl Processors {
         verdict: &Arc<Verdict>,
         confinement: &Arc<Confinement>,
     ) -> io::Result<Self> {
-        let gate = Arc::new(Gate { mode: Mutex::new(Mode::Paused), changed: Condvar::new() });
+        let gate = Arc::new(Gate {
+            mode: Mutex::new(Mode::Paused),
+            changed: Condvar::new(),
+        });
         let kicks = vcpus.iter().map(Vcpu::kick_handle).collect();
-        let mut processors = Self { gate: Arc::clone(&gate), kicks, threads: Vec::new() };
+        let mut processors = Self {
+            gate: Arc::clone(&gate),
+            kicks,
+            threads: Vec::new(),
+        };
         for (index, vcpu) in vcpus.into_iter().enumerate() {
             let thread = VcpuThread {
                 vcpu,
@@ -104,8 +114,12 @@ impl Processors {
                 verdict: Arc::clone(verdict),
             };
             let confinement = Arc::clone(confinement);
-            let builder = std::thread::Builder::new().name(format!("vcpu{index}")).stack_size(STACK_BYTES);
-            processors.threads.push(builder.spawn(move || thread.main(&confinement))?);
+            let builder = std::thread::Builder::new()
+                .name(format!("vcpu{index}"))
+                .stack_size(STACK_BYTES);
+            processors
+                .threads
+                .push(builder.spawn(move || thread.main(&confinement))?);
         }
         gate.set(Mode::Running);
         Ok(processors)
@@ -200,7 +214,8 @@ struct ReportPanic(Arc<Verdict>);
 impl Drop for ReportPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.report(Outcome::Failed("a vCPU thread panicked".into()));
+            self.0
+                .report(Outcome::Failed("a vCPU thread panicked".into()));
         }
     }
 }

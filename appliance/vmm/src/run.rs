@@ -34,17 +34,28 @@ pub fn run(config_fd: RawFd) -> ExitCode {
     let confined = jail::confine_self().map_err(StartError::host("confining the process"));
     let described = describe(config_fd);
     let (control, machine) = match described {
-        Ok((sockets, machine)) => {
-            (Control::new(sockets.listener, sockets.first, sockets.peer_uid), machine)
-        }
-        Err(error) => (Err(std::io::Error::other(error)), Err(StartError::Config { reason: String::new() })),
+        Ok((sockets, machine)) => (
+            Control::new(sockets.listener, sockets.first, sockets.peer_uid),
+            machine,
+        ),
+        Err(error) => (
+            Err(std::io::Error::other(error)),
+            Err(StartError::Config {
+                reason: String::new(),
+            }),
+        ),
     };
     let mut control = match control {
         Ok(control) => control,
         // There is nobody to tell: standard error and the exit status must do.
         Err(error) => {
             eprintln!("the vmm cannot be controlled: {error}");
-            return ExitCode::from(ExitReason::Failed { detail: String::new() }.status());
+            return ExitCode::from(
+                ExitReason::Failed {
+                    detail: String::new(),
+                }
+                .status(),
+            );
         }
     };
     let parts = confined.and_then(|confined| Ok((confined, Parts::check(machine?)?)));
@@ -52,10 +63,16 @@ pub fn run(config_fd: RawFd) -> ExitCode {
         Ok((confined, parts)) => {
             let missing = confined.missing.iter().map(ToString::to_string).collect();
             let reason = live(&mut control, parts, missing);
-            parts.ring.lock().unwrap_or_else(PoisonError::into_inner).leave(&reason);
+            parts
+                .ring
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .leave(&reason);
             reason
         }
-        Err(error) => ExitReason::StartFailed { error: error.clone() },
+        Err(error) => ExitReason::StartFailed {
+            error: error.clone(),
+        },
     };
     let status = reason.status();
     control.tell(Event::Exited { reason });
@@ -69,13 +86,21 @@ fn live(control: &mut Control, parts: &Parts, missing: Vec<String>) -> ExitReaso
         Ok(confinement) => Arc::new(confinement),
         Err(error) => return ExitReason::StartFailed { error },
     };
-    let started = |error: std::io::Error| ExitReason::Failed { detail: error.to_string() };
+    let started = |error: std::io::Error| ExitReason::Failed {
+        detail: error.to_string(),
+    };
     if let Err(error) = control.watch(&parts.alarm) {
         return started(error);
     }
-    let mut announce = Some(Event::Started { monotonic_ns: monotonic_ns(), missing_protections: missing });
+    let mut announce = Some(Event::Started {
+        monotonic_ns: monotonic_ns(),
+        missing_protections: missing,
+    });
     loop {
-        let running = match parts.assemble(&confinement).and_then(|machine| machine.start(parts, &confinement)) {
+        let running = match parts
+            .assemble(&confinement)
+            .and_then(|machine| machine.start(parts, &confinement))
+        {
             Ok(running) => running,
             Err(error) => return ExitReason::StartFailed { error },
         };
@@ -90,12 +115,16 @@ fn live(control: &mut Control, parts: &Parts, missing: Vec<String>) -> ExitReaso
             Ok(End::Machine(Outcome::Reset(cause))) => cause,
             Ok(End::Machine(Outcome::PowerOff)) => return ExitReason::PoweredOff,
             Ok(End::Machine(Outcome::TripleFault)) => return ExitReason::TripleFault,
-            Ok(End::Machine(Outcome::GuestFailed(detail))) => return ExitReason::GuestFailed { detail },
+            Ok(End::Machine(Outcome::GuestFailed(detail))) => {
+                return ExitReason::GuestFailed { detail };
+            }
             Ok(End::Machine(Outcome::Failed(detail))) => return ExitReason::Failed { detail },
             Err(error) => return started(error),
         };
         if let Err(error) = parts.clear_memory() {
-            return ExitReason::Failed { detail: error.to_string() };
+            return ExitReason::Failed {
+                detail: error.to_string(),
+            };
         }
         control.count_reset();
         control.tell(Event::GuestReset { cause });
@@ -123,14 +152,24 @@ fn describe(config_fd: RawFd) -> Result<Described, StartError> {
         taken.push(number);
         claim(number)
     };
-    let Sockets { listener, first, peer_uid } = config.sockets;
-    let sockets = Sockets { listener: take(listener)?, first: take(first)?, peer_uid };
+    let Sockets {
+        listener,
+        first,
+        peer_uid,
+    } = config.sockets;
+    let sockets = Sockets {
+        listener: take(listener)?,
+        first: take(first)?,
+        peer_uid,
+    };
     Ok((sockets, config.machine.try_map(take)))
 }
 
 /// Takes over a descriptor this process was started with.
 fn claim(number: RawFd) -> Result<OwnedFd, StartError> {
-    let missing = || StartError::Config { reason: format!("descriptor {number} was not passed") };
+    let missing = || StartError::Config {
+        reason: format!("descriptor {number} was not passed"),
+    };
     if !DESCRIPTORS.contains(&number) {
         return Err(missing());
     }

@@ -42,7 +42,10 @@ pub(super) struct Elf {
 impl Elf {
     pub(super) fn read(image: &Image<'_>) -> Result<Self, StartError> {
         let header = image.bytes(0, HEADER_BYTES).map_err(|_| {
-            unusable(format!("it is truncated: {} bytes are too few for an ELF header", image.length()))
+            unusable(format!(
+                "it is truncated: {} bytes are too few for an ELF header",
+                image.length()
+            ))
         })?;
         if header[..4] != *b"\x7FELF" {
             return Err(unusable("it is not an ELF image"));
@@ -50,13 +53,23 @@ impl Elf {
         if header[4..6] != [2, 1] || u16_at(&header, 18) != MACHINE_X86_64 {
             return Err(unusable("it is not an ELF image for 64-bit x86"));
         }
-        let (table, size, count) = (u64_at(&header, 32), u16_at(&header, 54), u16_at(&header, 56));
+        let (table, size, count) = (
+            u64_at(&header, 32),
+            u16_at(&header, 54),
+            u16_at(&header, 56),
+        );
         if size != PROGRAM_HEADER_BYTES || count == 0 || count > PROGRAM_HEADERS_MAX {
-            return Err(unusable(format!("{count} program headers of {size} bytes are not usable")));
+            return Err(unusable(format!(
+                "{count} program headers of {size} bytes are not usable"
+            )));
         }
         let headers = image
             .bytes(table, usize::from(size) * usize::from(count))
-            .map_err(|_| unusable(format!("it is truncated: its program headers at {table} are missing")))?;
+            .map_err(|_| {
+                unusable(format!(
+                    "it is truncated: its program headers at {table} are missing"
+                ))
+            })?;
         let mut segments = Vec::new();
         let mut entry = None;
         for (index, header) in headers.chunks(usize::from(size)).enumerate() {
@@ -69,15 +82,24 @@ impl Elf {
         let entry = entry.ok_or_else(|| {
             unusable("it has no PVH entry note (XEN_ELFNOTE_PHYS32_ENTRY): build it for PVH boot")
         })?;
-        if !segments.iter().any(|segment| segment.memory.contains(&u64::from(entry))) {
-            return Err(unusable(format!("its PVH entry point {entry:#x} lies outside its segments")));
+        if !segments
+            .iter()
+            .any(|segment| segment.memory.contains(&u64::from(entry)))
+        {
+            return Err(unusable(format!(
+                "its PVH entry point {entry:#x} lies outside its segments"
+            )));
         }
         Ok(Self { segments, entry })
     }
 
     /// First address after the image.
     pub(super) fn end(&self) -> u64 {
-        self.segments.iter().map(|segment| segment.memory.end).max().unwrap_or(0)
+        self.segments
+            .iter()
+            .map(|segment| segment.memory.end)
+            .max()
+            .unwrap_or(0)
     }
 }
 
@@ -99,24 +121,31 @@ fn segment(image: &Image<'_>, header: &[u8], index: usize) -> Result<Option<Segm
     let Some(end) = end.filter(|_| file_bytes <= memory_bytes) else {
         return Err(unusable(format!("segment {index} has impossible sizes")));
     };
-    Ok(Some(Segment { offset, file_bytes, memory: address..end }))
+    Ok(Some(Segment {
+        offset,
+        file_bytes,
+        memory: address..end,
+    }))
 }
 
 /// Looks for the PVH entry point in one PT_NOTE segment.
 fn pvh_entry(image: &Image<'_>, header: &[u8]) -> Result<Option<u32>, StartError> {
     let (offset, length) = (u64_at(header, 8), u64_at(header, 32).min(NOTES_MAX));
     let length = usize::try_from(length).unwrap_or(0);
-    let notes = image
-        .bytes(offset, length)
-        .map_err(|_| unusable(format!("it is truncated: its notes at offset {offset} are missing")))?;
+    let notes = image.bytes(offset, length).map_err(|_| {
+        unusable(format!(
+            "it is truncated: its notes at offset {offset} are missing"
+        ))
+    })?;
     let mut rest = notes.as_slice();
     while rest.len() >= 12 {
         let (name, descriptor) = (padded(u32_at(rest, 0)), padded(u32_at(rest, 4)));
         let kind = u32_at(rest, 8);
         let body = &rest[12..];
-        let (Some(owner), Some(value)) =
-            (body.get(..name), body.get(name..name.saturating_add(descriptor)))
-        else {
+        let (Some(owner), Some(value)) = (
+            body.get(..name),
+            body.get(name..name.saturating_add(descriptor)),
+        ) else {
             break;
         };
         if kind == NOTE_PHYS32_ENTRY && owner == b"Xen\0" && value.len() >= 4 {
@@ -128,7 +157,10 @@ fn pvh_entry(image: &Image<'_>, header: &[u8]) -> Result<Option<u32>, StartError
 }
 
 fn padded(length: u32) -> usize {
-    usize::try_from(length).unwrap_or(usize::MAX).saturating_add(3) & !3
+    usize::try_from(length)
+        .unwrap_or(usize::MAX)
+        .saturating_add(3)
+        & !3
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {

@@ -6,7 +6,9 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
 use vm_memory::bitmap::BitmapSlice;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap, ReadVolatile, VolatileMemoryError, VolatileSlice};
+use vm_memory::{
+    Bytes, GuestAddress, GuestMemoryMmap, ReadVolatile, VolatileMemoryError, VolatileSlice,
+};
 
 /// An open image with a position of its own.
 pub(super) struct Image<'a> {
@@ -17,7 +19,11 @@ pub(super) struct Image<'a> {
 
 impl<'a> Image<'a> {
     pub(super) fn open(file: &'a File) -> io::Result<Self> {
-        Ok(Self { file, length: file.metadata()?.len(), position: 0 })
+        Ok(Self {
+            file,
+            length: file.metadata()?.len(),
+            position: 0,
+        })
     }
 
     /// Size in bytes.
@@ -40,7 +46,10 @@ impl<'a> Image<'a> {
         address: u64,
         bytes: u64,
     ) -> io::Result<()> {
-        let mut reader = Image { position: offset, ..*self };
+        let mut reader = Image {
+            position: offset,
+            ..*self
+        };
         let count = usize::try_from(bytes).map_err(io::Error::other)?;
         memory
             .read_exact_volatile_from(GuestAddress(address), &mut reader, count)
@@ -79,8 +88,14 @@ impl ReadVolatile for Image<'_> {
             .map_err(|error| VolatileMemoryError::IOError(io::Error::other(error)))?;
         // SAFETY: the guard's pointer is valid for writes of `guard.len()` bytes while the guard lives; the kernel
         // writes there at most that many.
-        let count =
-            unsafe { libc::pread64(self.file.as_raw_fd(), guard.as_ptr().cast(), guard.len(), offset) };
+        let count = unsafe {
+            libc::pread64(
+                self.file.as_raw_fd(),
+                guard.as_ptr().cast(),
+                guard.len(),
+                offset,
+            )
+        };
         let count = usize::try_from(count)
             .map_err(|_| VolatileMemoryError::IOError(io::Error::last_os_error()))?;
         buffer.bitmap().mark_dirty(0, count);

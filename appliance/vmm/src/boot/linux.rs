@@ -23,14 +23,17 @@ const LOADER_UNDEFINED: u8 = 0xFF;
 const SETUP_HEADER_END: u64 = 0x280;
 
 pub(super) fn load(kernel: &Kernel<File>, room: &Room<'_>) -> Result<Entry, StartError> {
-    let mut image = Image::open(&kernel.image).map_err(StartError::host("reading the kernel image"))?;
+    let mut image =
+        Image::open(&kernel.image).map_err(StartError::host("reading the kernel image"))?;
     check_header(&image)?;
     // What the file says it needs is checked before anything is loaded; the loader below then cannot run out.
     room.check(layout::KERNEL_START + image.length())?;
     let start = GuestAddress(layout::KERNEL_START);
     let loaded = BzImage::load(room.memory, Some(start), &mut image, Some(start))
         .map_err(|error| unusable(format!("it cannot be loaded: {error}")))?;
-    let mut header = loaded.setup_header.ok_or_else(|| unusable("it has no setup header"))?;
+    let mut header = loaded
+        .setup_header
+        .ok_or_else(|| unusable("it has no setup header"))?;
     let (version, flags) = (header.version, header.xloadflags);
     if version < VERSION_2_12 || flags & XLF_KERNEL_64 == 0 {
         return Err(unusable(format!(
@@ -40,12 +43,20 @@ pub(super) fn load(kernel: &Kernel<File>, room: &Room<'_>) -> Result<Entry, Star
         )));
     }
     // The kernel unpacks itself to its preferred address and needs `init_size` bytes there.
-    let end = header.pref_address.max(layout::KERNEL_START).saturating_add(u64::from(header.init_size));
+    let end = header
+        .pref_address
+        .max(layout::KERNEL_START)
+        .saturating_add(u64::from(header.init_size));
     let end = end.max(loaded.kernel_end);
     room.check(end)?;
-    let most = usize::try_from(header.cmdline_size).unwrap_or(0).min(layout::CMDLINE_MAX);
+    let most = usize::try_from(header.cmdline_size)
+        .unwrap_or(0)
+        .min(layout::CMDLINE_MAX);
     if kernel.cmdline.len() > most {
-        return Err(StartError::Cmdline { bytes: kernel.cmdline.len(), most });
+        return Err(StartError::Cmdline {
+            bytes: kernel.cmdline.len(),
+            most,
+        });
     }
     let initrd = room.load_initrd(kernel, end, u64::from(header.initrd_addr_max) + 1)?;
     room.write_cmdline(&kernel.cmdline)?;
@@ -59,8 +70,16 @@ pub(super) fn load(kernel: &Kernel<File>, room: &Room<'_>) -> Result<Entry, Star
         acpi_rsdp_addr: layout::ACPI_TABLES.start,
         ..Default::default()
     };
-    for (slot, entry) in parameters.e820_table.iter_mut().zip(layout::memory_map(room.memory_bytes)) {
-        *slot = boot_e820_entry { addr: entry.address, size: entry.bytes, r#type: entry.kind };
+    for (slot, entry) in parameters
+        .e820_table
+        .iter_mut()
+        .zip(layout::memory_map(room.memory_bytes))
+    {
+        *slot = boot_e820_entry {
+            addr: entry.address,
+            size: entry.bytes,
+            r#type: entry.kind,
+        };
         parameters.e820_entries += 1;
     }
     let zero_page = BootParams::new(&parameters, GuestAddress(layout::LINUX_BOOT_PARAMS));
@@ -76,20 +95,32 @@ pub(super) fn load(kernel: &Kernel<File>, room: &Room<'_>) -> Result<Entry, Star
 /// Checks what can be said about the file by itself.
 fn check_header(image: &Image<'_>) -> Result<(), StartError> {
     let length = image.length();
-    let magic = image
-        .bytes(0x202, 4)
-        .map_err(|_| unusable(format!("it is truncated: {length} bytes are too few for a bzImage")))?;
+    let magic = image.bytes(0x202, 4).map_err(|_| {
+        unusable(format!(
+            "it is truncated: {length} bytes are too few for a bzImage"
+        ))
+    })?;
     if magic != *b"HdrS" {
         return Err(unusable("it is not a Linux bzImage"));
     }
-    let setup = image.bytes(0x1F1, 1).map_err(StartError::host("reading the kernel image"))?;
-    let sectors = if setup[0] == 0 { 4 } else { u64::from(setup[0]) };
+    let setup = image
+        .bytes(0x1F1, 1)
+        .map_err(StartError::host("reading the kernel image"))?;
+    let sectors = if setup[0] == 0 {
+        4
+    } else {
+        u64::from(setup[0])
+    };
     // syssize: the protected-mode part in units of 16 bytes.
-    let size = image.bytes(0x1F4, 4).map_err(StartError::host("reading the kernel image"))?;
+    let size = image
+        .bytes(0x1F4, 4)
+        .map_err(StartError::host("reading the kernel image"))?;
     let paragraphs = u32::from_le_bytes([size[0], size[1], size[2], size[3]]);
     let expected = (sectors + 1) * 512 + u64::from(paragraphs) * 16;
     if length < expected.max(SETUP_HEADER_END) {
-        return Err(unusable(format!("it is truncated: {length} of {expected} bytes")));
+        return Err(unusable(format!(
+            "it is truncated: {length} of {expected} bytes"
+        )));
     }
     Ok(())
 }

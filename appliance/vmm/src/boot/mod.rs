@@ -24,9 +24,14 @@ pub(crate) fn load(
     memory_bytes: u64,
     vcpus: u8,
 ) -> Result<Entry, StartError> {
-    let tables = acpi::build(&layout::acpi(vcpus)).map_err(StartError::host("describing the machine"))?;
+    let tables =
+        acpi::build(&layout::acpi(vcpus)).map_err(StartError::host("describing the machine"))?;
     write(memory, tables.address, &tables.bytes)?;
-    let room = Room { memory, end: memory_bytes.min(layout::LOW_RAM_LIMIT), memory_bytes };
+    let room = Room {
+        memory,
+        end: memory_bytes.min(layout::LOW_RAM_LIMIT),
+        memory_bytes,
+    };
     match boot {
         Boot::Pvh(kernel) => pvh::load(kernel, &room),
         Boot::Linux(kernel) => linux::load(kernel, &room),
@@ -45,7 +50,10 @@ impl Room<'_> {
     /// Checks that a kernel that ends at `end` fits.
     fn check(&self, end: u64) -> Result<(), StartError> {
         if end > self.end {
-            return Err(StartError::KernelDoesNotFit { end, memory_end: self.end });
+            return Err(StartError::KernelDoesNotFit {
+                end,
+                memory_end: self.end,
+            });
         }
         Ok(())
     }
@@ -57,11 +65,17 @@ impl Room<'_> {
         kernel_end: u64,
         limit: u64,
     ) -> Result<Option<(u64, u64)>, StartError> {
-        let Some(file) = &kernel.initrd else { return Ok(None) };
+        let Some(file) = &kernel.initrd else {
+            return Ok(None);
+        };
         let image = Image::open(file).map_err(StartError::host("reading the initrd"))?;
         let bytes = image.length();
         let limit = limit.min(self.end);
-        let misfit = StartError::InitrdDoesNotFit { bytes, kernel_end, limit };
+        let misfit = StartError::InitrdDoesNotFit {
+            bytes,
+            kernel_end,
+            limit,
+        };
         let Some(address) = limit.checked_sub(bytes).map(|address| address & !0xFFF) else {
             return Err(misfit);
         };
@@ -87,7 +101,9 @@ fn write(memory: &GuestMemoryMmap, address: u64, bytes: &[u8]) -> Result<(), Sta
 }
 
 fn unusable(reason: impl Into<String>) -> StartError {
-    StartError::Kernel { reason: reason.into() }
+    StartError::Kernel {
+        reason: reason.into(),
+    }
 }
 
 #[cfg(test)]

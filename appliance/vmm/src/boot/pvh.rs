@@ -25,17 +25,27 @@ pub(super) fn load(kernel: &Kernel<File>, room: &Room<'_>) -> Result<Entry, Star
     for segment in &elf.segments {
         if segment.memory.start < layout::KERNEL_START {
             let start = segment.memory.start;
-            return Err(unusable(format!("it has a segment at {start:#x}, below 1 MiB")));
+            return Err(unusable(format!(
+                "it has a segment at {start:#x}, below 1 MiB"
+            )));
         }
         image
-            .load(room.memory, segment.offset, segment.memory.start, segment.file_bytes)
+            .load(
+                room.memory,
+                segment.offset,
+                segment.memory.start,
+                segment.file_bytes,
+            )
             .map_err(StartError::host("reading the kernel image"))?;
     }
     let initrd = room.load_initrd(kernel, elf.end(), room.end)?;
     room.write_cmdline(&kernel.cmdline)?;
     write_start_info(room, initrd)?;
     let start_info = u32::try_from(layout::PVH_START_INFO).unwrap_or(0);
-    Ok(Entry::Pvh { entry: elf.entry, start_info })
+    Ok(Entry::Pvh {
+        entry: elf.entry,
+        start_info,
+    })
 }
 
 fn write_start_info(room: &Room<'_>, initrd: Option<(u64, u64)>) -> Result<(), StartError> {
@@ -49,7 +59,11 @@ fn write_start_info(room: &Room<'_>, initrd: Option<(u64, u64)>) -> Result<(), S
         })
         .collect();
     let modules: Vec<_> = initrd
-        .map(|(paddr, size)| hvm_modlist_entry { paddr, size, ..Default::default() })
+        .map(|(paddr, size)| hvm_modlist_entry {
+            paddr,
+            size,
+            ..Default::default()
+        })
         .into_iter()
         .collect();
     let info = hvm_start_info {
@@ -57,7 +71,11 @@ fn write_start_info(room: &Room<'_>, initrd: Option<(u64, u64)>) -> Result<(), S
         version: 1,
         flags: 0,
         nr_modules: u32::try_from(modules.len()).unwrap_or(0),
-        modlist_paddr: if modules.is_empty() { 0 } else { layout::PVH_MODULES },
+        modlist_paddr: if modules.is_empty() {
+            0
+        } else {
+            layout::PVH_MODULES
+        },
         cmdline_paddr: layout::CMDLINE,
         rsdp_paddr: layout::ACPI_TABLES.start,
         memmap_paddr: layout::PVH_MEMORY_MAP,

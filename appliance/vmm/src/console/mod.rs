@@ -8,6 +8,6 @@
 mod ring;
 mod serial;
 
-pub use ring::{Chunk, ConsoleReader, RING_BYTES, create};
 pub(crate) use ring::RingWriter;
+pub use ring::{Chunk, ConsoleReader, RING_BYTES, create};
 pub(crate) use serial::{Console, OutputWatch, monotonic_ns};

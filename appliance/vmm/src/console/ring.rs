@@ -62,7 +62,10 @@ impl RingWriter {
         let size = usize::try_from(FILE_BYTES).map_err(io::Error::other)?;
         let place = FileOffset::from_arc(Arc::new(file), 0);
         let mapping = MmapRegion::from_file(place, size).map_err(io::Error::other)?;
-        let total = mapping.as_volatile_slice().load(TOTAL_AT, Ordering::Acquire).map_err(io::Error::other)?;
+        let total = mapping
+            .as_volatile_slice()
+            .load(TOTAL_AT, Ordering::Acquire)
+            .map_err(io::Error::other)?;
         let writer = Self { mapping, total };
         // A reason of an earlier run must not be taken for this one's.
         writer.put(EXIT_AT, &0_u32.to_le_bytes());
@@ -75,7 +78,10 @@ impl RingWriter {
             let at = self.total % RING_BYTES;
             let until_end = usize::try_from(RING_BYTES - at).unwrap_or(usize::MAX);
             let (first, wrapped) = piece.split_at(piece.len().min(until_end));
-            self.put(usize::try_from(HEADER_BYTES + at).unwrap_or(usize::MAX), first);
+            self.put(
+                usize::try_from(HEADER_BYTES + at).unwrap_or(usize::MAX),
+                first,
+            );
             self.put(4096, wrapped);
             self.total += piece.len() as u64;
             let _ = self.slice().store(self.total, TOTAL_AT, Ordering::Release);
@@ -166,10 +172,17 @@ impl ConsoleReader {
         self.file.read_exact_at(wrapped, HEADER_BYTES)?;
         // What the writer has run over while we read is not what was asked for.
         let oldest = self.total()?.saturating_sub(RING_BYTES);
-        let spoiled = usize::try_from(oldest.saturating_sub(offset)).unwrap_or(usize::MAX).min(bytes.len());
+        let spoiled = usize::try_from(oldest.saturating_sub(offset))
+            .unwrap_or(usize::MAX)
+            .min(bytes.len());
         bytes.drain(..spoiled);
         let offset = offset + spoiled as u64;
-        Ok(Chunk { offset, next: offset + bytes.len() as u64, lost: offset.saturating_sub(from), bytes })
+        Ok(Chunk {
+            offset,
+            next: offset + bytes.len() as u64,
+            lost: offset.saturating_sub(from),
+            bytes,
+        })
     }
 
     /// Why the last vmm that wrote here ended; `None` while one runs, or when it was killed.
@@ -212,7 +225,10 @@ mod tests {
         writer.append(b"hello ");
         writer.append(b"world");
         let all = reader.read(0, 100).expect("readable");
-        assert_eq!((all.bytes.as_slice(), all.next, all.lost), (&b"hello world"[..], 11, 0));
+        assert_eq!(
+            (all.bytes.as_slice(), all.next, all.lost),
+            (&b"hello world"[..], 11, 0)
+        );
         assert_eq!(reader.read(6, 3).expect("readable").bytes, b"wor");
         assert_eq!(reader.read(11, 100).expect("readable").bytes, b"");
         assert_eq!(reader.read(99, 100).expect("readable").next, 11);
@@ -236,8 +252,12 @@ mod tests {
         let (mut first, reader) = ring();
         first.append(b"one");
         first.leave(&ExitReason::PoweredOff);
-        assert_eq!(reader.exit_reason().expect("readable"), Some(ExitReason::PoweredOff));
-        let mut second = RingWriter::new(reader.file.try_clone().expect("a descriptor")).expect("a ring");
+        assert_eq!(
+            reader.exit_reason().expect("readable"),
+            Some(ExitReason::PoweredOff)
+        );
+        let mut second =
+            RingWriter::new(reader.file.try_clone().expect("a descriptor")).expect("a ring");
         assert_eq!(reader.exit_reason().expect("readable"), None);
         second.append(b" two");
         assert_eq!(reader.read(0, 100).expect("readable").bytes, b"one two");

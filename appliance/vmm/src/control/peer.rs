@@ -79,7 +79,11 @@ impl Peer {
     pub(super) fn flush(&mut self) {
         let mut sent = 0;
         while sent < self.outbox.len() && !self.closed {
-            match send(&self.stream, &self.outbox[sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            match send(
+                &self.stream,
+                &self.outbox[sent..],
+                SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+            ) {
                 Ok(count) => sent += count,
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => {}

@@ -106,6 +106,7 @@ impl Server {
                 } else if let Some(served) =
                     self.queues.iter_mut().find(|s| u32::from(s.index) == *key)
                 {
+                    self.counters.kick();
                     served.ready = true;
                 }
             }

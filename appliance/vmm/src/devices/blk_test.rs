@@ -15,7 +15,8 @@ const FLUSH: u32 = 4;
 const DISCARD: u32 = 11;
 const DISK: u64 = 4 << 20;
 /// Features as a full driver accepts them.
-const FULL: u64 = feature::RING_EVENT_IDX | feature::BLK_FLUSH | feature::BLK_DISCARD | feature::BLK_CONFIG_WCE;
+const FULL: u64 =
+    feature::RING_EVENT_IDX | feature::BLK_FLUSH | feature::BLK_DISCARD | feature::BLK_CONFIG_WCE;
 
 struct Bench {
     driver: Driver,
@@ -29,10 +30,15 @@ fn bench(queues: u16) -> Bench {
     let memory = memory();
     // Opened twice: the disk may switch its own descriptor to direct I/O.
     let file = named.reopen().expect("file");
-    let disk = UringDisk::open(named.into_file(), memory.clone(), OpenOptions::default()).expect("disk");
+    let disk =
+        UringDisk::open(named.into_file(), memory.clone(), OpenOptions::default()).expect("disk");
     let counters = disk.counters();
     let device = Blk::start(disk, "test", queues, &unconfined()).expect("device");
-    Bench { driver: Driver::new(Arc::new(device), memory), file, counters }
+    Bench {
+        driver: Driver::new(Arc::new(device), memory),
+        file,
+        counters,
+    }
 }
 
 impl Bench {
@@ -41,8 +47,12 @@ impl Bench {
         let at = DATA + slot * 0x1_0000;
         let memory = &self.driver.memory;
         memory.write_obj(kind, GuestAddress(at)).expect("memory");
-        memory.write_obj(sector, GuestAddress(at + 8)).expect("memory");
-        memory.write_obj(0xFFu8, GuestAddress(at + 32)).expect("memory");
+        memory
+            .write_obj(sector, GuestAddress(at + 8))
+            .expect("memory");
+        memory
+            .write_obj(0xFFu8, GuestAddress(at + 32))
+            .expect("memory");
         let mut buffers = vec![(at, 16, false)];
         if len > 0 {
             buffers.push((at + 0x1000, len, kind == IN));
@@ -52,7 +62,10 @@ impl Bench {
     }
 
     fn status(&self, slot: u64) -> u8 {
-        self.driver.memory.read_obj(GuestAddress(DATA + slot * 0x1_0000 + 32)).expect("memory")
+        self.driver
+            .memory
+            .read_obj(GuestAddress(DATA + slot * 0x1_0000 + 32))
+            .expect("memory")
     }
 
     fn data(&self, slot: u64) -> GuestAddress {
@@ -71,15 +84,33 @@ impl Bench {
 fn what_a_driver_writes_it_reads_back() {
     let mut bench = bench(1);
     bench.driver.start(FULL);
-    bench.driver.memory.write_slice(&[0x5A; 8192], bench.data(0)).expect("memory");
+    bench
+        .driver
+        .memory
+        .write_slice(&[0x5A; 8192], bench.data(0))
+        .expect("memory");
     assert_eq!(bench.run(OUT, 8, 8192), 0);
     assert_eq!(bench.run(FLUSH, 0, 0), 0);
     let mut stored = [0; 8192];
-    bench.file.read_exact_at(&mut stored, 8 * 512).expect("read");
+    bench
+        .file
+        .read_exact_at(&mut stored, 8 * 512)
+        .expect("read");
     assert_eq!(stored, [0x5A; 8192]);
-    bench.driver.memory.write_slice(&[0; 8192], bench.data(0)).expect("memory");
+    bench
+        .driver
+        .memory
+        .write_slice(&[0; 8192], bench.data(0))
+        .expect("memory");
     assert_eq!(bench.run(IN, 8, 8192), 0);
-    assert_eq!(bench.driver.memory.read_obj::<u64>(bench.data(0)).expect("memory"), 0x5A5A_5A5A_5A5A_5A5A);
+    assert_eq!(
+        bench
+            .driver
+            .memory
+            .read_obj::<u64>(bench.data(0))
+            .expect("memory"),
+        0x5A5A_5A5A_5A5A_5A5A
+    );
     assert_eq!(bench.run(IN, DISK / 512, 512), 1, "beyond the end");
     assert_eq!(bench.run(77, 0, 0), 2, "unknown");
     assert!(bench.driver.interrupts() > 0);
@@ -110,15 +141,27 @@ fn discarded_space_is_given_back() {
     use std::os::unix::fs::MetadataExt;
     let mut bench = bench(1);
     bench.driver.start(FULL);
-    bench.driver.memory.write_slice(&[1; 32768], bench.data(0)).expect("memory");
+    bench
+        .driver
+        .memory
+        .write_slice(&[1; 32768], bench.data(0))
+        .expect("memory");
     assert_eq!(bench.run(OUT, 0, 32768), 0);
     assert_eq!(bench.run(FLUSH, 0, 0), 0);
     let held = bench.file.metadata().expect("metadata").blocks();
     assert!(held >= 64);
     let at = bench.data(0);
     bench.driver.memory.write_obj(0u64, at).expect("memory");
-    bench.driver.memory.write_obj(64u32, GuestAddress(at.0 + 8)).expect("memory");
-    bench.driver.memory.write_obj(0u32, GuestAddress(at.0 + 12)).expect("memory");
+    bench
+        .driver
+        .memory
+        .write_obj(64u32, GuestAddress(at.0 + 8))
+        .expect("memory");
+    bench
+        .driver
+        .memory
+        .write_obj(0u32, GuestAddress(at.0 + 12))
+        .expect("memory");
     assert_eq!(bench.run(DISCARD, 0, 16), 0);
     assert!(bench.file.metadata().expect("metadata").blocks() < held);
 }
@@ -129,12 +172,21 @@ fn a_reset_during_transfers_drains_them_and_the_device_starts_again() {
     for round in 0..20 {
         bench.driver.start(FULL);
         for slot in 0..20 {
-            bench.offer(0, slot, if slot % 2 == 0 { OUT } else { IN }, slot * 64, 32768);
+            bench.offer(
+                0,
+                slot,
+                if slot % 2 == 0 { OUT } else { IN },
+                slot * 64,
+                32768,
+            );
         }
         bench.driver.kick(0);
         bench.driver.reset();
         let counters = bench.counters.snapshot();
-        assert_eq!(counters.requests, counters.completions, "round {round}: status 0 with requests in flight");
+        assert_eq!(
+            counters.requests, counters.completions,
+            "round {round}: status 0 with requests in flight"
+        );
     }
     bench.driver.start(FULL);
     assert_eq!(bench.run(IN, 0, 4096), 0);
@@ -144,7 +196,11 @@ fn a_reset_during_transfers_drains_them_and_the_device_starts_again() {
 fn a_corrupt_ring_asks_for_a_reset_and_a_reset_heals_it() {
     let mut bench = bench(1);
     bench.driver.start(FULL);
-    bench.driver.memory.write_obj(1000u16, GuestAddress(0x5002)).expect("memory");
+    bench
+        .driver
+        .memory
+        .write_obj(1000u16, GuestAddress(0x5002))
+        .expect("memory");
     bench.driver.kick(0);
     until("DEVICE_NEEDS_RESET", || bench.driver.status() & 64 != 0);
     bench.driver.reset();
@@ -177,20 +233,31 @@ fn dropping_a_busy_device_ends_its_thread() {
 #[test]
 fn entropy_comes_and_runs_short_when_drawn_without_end() {
     let memory = memory();
-    let mut driver = Driver::new(Arc::new(crate::devices::rng::Rng::new(memory.clone())), memory);
+    let mut driver = Driver::new(
+        Arc::new(crate::devices::rng::Rng::new(memory.clone())),
+        memory,
+    );
     driver.start(feature::RING_EVENT_IDX);
     let mut total = 0;
     let mut shortest = u32::MAX;
     for _ in 0..400 {
         driver.offer(0, &[(DATA, 4096, true)]);
         driver.kick(0);
-        let [(_, len)] = driver.wait(0, 1)[..] else { panic!("one answer") };
+        let [(_, len)] = driver.wait(0, 1)[..] else {
+            panic!("one answer")
+        };
         total += len;
         shortest = shortest.min(len);
     }
     assert!(total > 256 << 10, "the burst");
-    assert!(shortest >= 1 && shortest < 4096, "then short answers, but never none");
+    assert!(
+        shortest >= 1 && shortest < 4096,
+        "then short answers, but never none"
+    );
     let mut bytes = [0; 64];
-    driver.memory.read_slice(&mut bytes, GuestAddress(DATA)).expect("memory");
+    driver
+        .memory
+        .read_slice(&mut bytes, GuestAddress(DATA))
+        .expect("memory");
     assert_ne!(bytes, [0; 64]);
 }

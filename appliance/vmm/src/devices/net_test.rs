@@ -37,7 +37,13 @@ fn ioctl(fd: &OwnedFd, number: libc::c_ulong, request: &mut [u8; 40]) {
 }
 
 fn tap(flags: libc::c_int) -> OwnedFd {
-    let tap = OwnedFd::from(std::fs::File::options().read(true).write(true).open("/dev/net/tun").expect("tun"));
+    let tap = OwnedFd::from(
+        std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/net/tun")
+            .expect("tun"),
+    );
     ioctl(&tap, TUNSETIFF, &mut request(flags));
     tap
 }
@@ -53,7 +59,9 @@ fn in_namespace(test: impl FnOnce() + Send + 'static) {
     let thread = std::thread::spawn(move || {
         // SAFETY: only the network namespace of this thread changes, which no library code depends on.
         if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
-            return println!("no network namespace can be made here: the network device is not tried");
+            return println!(
+                "no network namespace can be made here: the network device is not tried"
+            );
         }
         test();
     });
@@ -65,7 +73,8 @@ fn in_namespace(test: impl FnOnce() + Send + 'static) {
 fn bench(features: u64) -> Bench {
     let fd = tap(libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR);
     // SAFETY: plain calls without memory arguments.
-    let control = owned(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) });
+    let control =
+        owned(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) });
     ioctl(&control, libc::SIOCSIFFLAGS, &mut request(libc::IFF_UP));
     let mut index = request(0);
     ioctl(&control, libc::SIOCGIFINDEX, &mut index);
@@ -88,12 +97,26 @@ fn bench(features: u64) -> Bench {
     assert_eq!(bound, 0, "{}", std::io::Error::last_os_error());
 
     let memory = memory();
-    let config = NetConfig { mac: [2, 0, 0, 0, 0, 1], mtu: 1500, queue_size: 64 };
-    let device = Net::start(Tap::new(fd).expect("tap"), memory.clone(), config, &unconfined()).expect("device");
+    let config = NetConfig {
+        mac: [2, 0, 0, 0, 0, 1],
+        mtu: 1500,
+        queue_size: 64,
+    };
+    let device = Net::start(
+        Tap::new(fd).expect("tap"),
+        memory.clone(),
+        config,
+        &unconfined(),
+    )
+    .expect("device");
     let counters = device.counters();
     let mut driver = Driver::new(Arc::new(device), memory);
     driver.start(features);
-    Bench { driver, counters, wire }
+    Bench {
+        driver,
+        counters,
+        wire,
+    }
 }
 
 /// An Ethernet frame of an experimental type, numbered, `len` bytes long.
@@ -127,7 +150,10 @@ impl Bench {
 
     fn bytes(&self, at: u64, len: usize) -> Vec<u8> {
         let mut bytes = vec![0; len];
-        self.driver.memory.read_slice(&mut bytes, GuestAddress(at)).expect("memory");
+        self.driver
+            .memory
+            .read_slice(&mut bytes, GuestAddress(at))
+            .expect("memory");
         bytes
     }
 
@@ -157,24 +183,39 @@ fn frames_go_both_ways() {
         let mut bench = bench(feature::RING_EVENT_IDX);
         for number in 0..3 {
             let sent = frame(number, 60 + usize::from(number));
-            bench.driver.memory.write_slice(&[0; HEADER], GuestAddress(DATA)).expect("memory");
-            bench.driver.memory.write_slice(&sent, GuestAddress(DATA + 0x100)).expect("memory");
+            bench
+                .driver
+                .memory
+                .write_slice(&[0; HEADER], GuestAddress(DATA))
+                .expect("memory");
+            bench
+                .driver
+                .memory
+                .write_slice(&sent, GuestAddress(DATA + 0x100))
+                .expect("memory");
             let len = u32::try_from(sent.len()).expect("small");
-            bench.driver.offer(TX_QUEUE, &[(DATA, 12, false), (DATA + 0x100, len, false)]);
+            bench
+                .driver
+                .offer(TX_QUEUE, &[(DATA, 12, false), (DATA + 0x100, len, false)]);
             bench.driver.kick(TX_QUEUE);
             assert_eq!(bench.leave(), sent);
             bench.driver.wait(TX_QUEUE, 1);
         }
         // Buffer n lies at DATA + n * 4096, since each is a chain of one descriptor.
         for slot in 0..16 {
-            bench.driver.offer(RX_QUEUE, &[(DATA + slot * 4096, 2048, true)]);
+            bench
+                .driver
+                .offer(RX_QUEUE, &[(DATA + slot * 4096, 2048, true)]);
         }
         bench.driver.kick(RX_QUEUE);
         for number in 0..4 {
             bench.arrive(&frame(number, 1000));
         }
         let received = bench.receive(4, 2048);
-        assert_eq!(received, (0..4).map(|number| frame(number, 1000)).collect::<Vec<_>>());
+        assert_eq!(
+            received,
+            (0..4).map(|number| frame(number, 1000)).collect::<Vec<_>>()
+        );
         assert!(bench.driver.interrupts() > 0);
     });
 }
@@ -187,11 +228,16 @@ fn without_buffers_frames_wait_and_then_arrive() {
             bench.arrive(&frame(number, 100));
         }
         for slot in 0..32 {
-            bench.driver.offer(RX_QUEUE, &[(DATA + slot * 4096, 2048, true)]);
+            bench
+                .driver
+                .offer(RX_QUEUE, &[(DATA + slot * 4096, 2048, true)]);
         }
         bench.driver.kick(RX_QUEUE);
         let received = bench.receive(5, 2048);
-        assert_eq!(received, (0..5).map(|number| frame(number, 100)).collect::<Vec<_>>());
+        assert_eq!(
+            received,
+            (0..5).map(|number| frame(number, 100)).collect::<Vec<_>>()
+        );
     });
 }
 
@@ -200,17 +246,22 @@ fn a_frame_spreads_over_merged_buffers() {
     in_namespace(|| {
         let mut bench = bench(feature::NET_MRG_RXBUF);
         for slot in 0..60 {
-            bench.driver.offer(RX_QUEUE, &[(DATA + slot * 4096, 512, true)]);
+            bench
+                .driver
+                .offer(RX_QUEUE, &[(DATA + slot * 4096, 512, true)]);
         }
         bench.driver.kick(RX_QUEUE);
         let sent = frame(9, 1400);
         bench.arrive(&sent);
-        // The host may say something of its own first.
+        // The host may say something of its own before and after.
         let (mut parts, mut total) = (Vec::new(), 0);
         while total < 1400 + HEADER {
             for (head, len) in bench.driver.wait(RX_QUEUE, 1) {
-                let bytes = bench.bytes(DATA + u64::from(head) * 4096, usize::try_from(len).expect("small"));
-                if total == 0 && !ours(&bytes[HEADER..]) {
+                let bytes = bench.bytes(
+                    DATA + u64::from(head) * 4096,
+                    usize::try_from(len).expect("small"),
+                );
+                if total == 0 && !ours(&bytes[HEADER..]) || total >= 1400 + HEADER {
                     continue;
                 }
                 total += bytes.len();
@@ -218,7 +269,7 @@ fn a_frame_spreads_over_merged_buffers() {
             }
         }
         assert_eq!(parts[0][10..12], [3, 0], "three buffers");
-        assert_eq!(parts.concat()[HEADER..], sent);
+        assert!(parts.concat()[HEADER..] == sent);
     });
 }
 
@@ -248,10 +299,20 @@ fn a_reset_card_starts_again() {
         let mut bench = bench(feature::RING_EVENT_IDX);
         for number in 0..5 {
             bench.driver.reset();
-            bench.driver.start(feature::RING_EVENT_IDX | feature::NET_GUEST_CSUM | feature::NET_GUEST_TSO4);
+            bench
+                .driver
+                .start(feature::RING_EVENT_IDX | feature::NET_GUEST_CSUM | feature::NET_GUEST_TSO4);
             let sent = frame(number, 80);
-            bench.driver.memory.write_slice(&[0; HEADER], GuestAddress(DATA)).expect("memory");
-            bench.driver.memory.write_slice(&sent, GuestAddress(DATA + 12)).expect("memory");
+            bench
+                .driver
+                .memory
+                .write_slice(&[0; HEADER], GuestAddress(DATA))
+                .expect("memory");
+            bench
+                .driver
+                .memory
+                .write_slice(&sent, GuestAddress(DATA + 12))
+                .expect("memory");
             bench.driver.offer(TX_QUEUE, &[(DATA, 92, false)]);
             bench.driver.kick(TX_QUEUE);
             assert_eq!(bench.leave(), sent);
@@ -263,6 +324,9 @@ fn a_reset_card_starts_again() {
 fn other_descriptors_are_refused() {
     in_namespace(|| {
         assert!(Tap::new(OwnedFd::from(tempfile::tempfile().expect("file"))).is_err());
-        assert!(Tap::new(tap(libc::IFF_TAP | libc::IFF_NO_PI)).is_err(), "without the header");
+        assert!(
+            Tap::new(tap(libc::IFF_TAP | libc::IFF_NO_PI)).is_err(),
+            "without the header"
+        );
     });
 }

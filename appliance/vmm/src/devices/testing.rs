@@ -66,8 +66,14 @@ impl Driver {
     pub(crate) fn new(device: Arc<dyn Device>, memory: GuestMemoryMmap) -> Driver {
         let queues = device.queue_sizes().len();
         let sink = Arc::<Sink>::default();
-        let function = VirtioPci::new(device, memory.clone(), sink.clone(), Arc::new(Nowhere)).expect("function");
-        Driver { memory, sink, function, rings: vec![Ring::default(); queues] }
+        let function = VirtioPci::new(device, memory.clone(), sink.clone(), Arc::new(Nowhere))
+            .expect("function");
+        Driver {
+            memory,
+            sink,
+            function,
+            rings: vec![Ring::default(); queues],
+        }
     }
 
     pub(crate) fn write(&self, offset: u64, data: &[u8]) {
@@ -96,7 +102,9 @@ impl Driver {
         assert_eq!(self.status(), 11, "features refused");
         for index in 0..u16::try_from(self.rings.len()).expect("few") {
             let base = base(index);
-            self.memory.write_slice(&[0; RINGS as usize], GuestAddress(base)).expect("memory");
+            self.memory
+                .write_slice(&[0; RINGS as usize], GuestAddress(base))
+                .expect("memory");
             self.rings[usize::from(index)] = Ring::default();
             self.write(0x16, &index.to_le_bytes());
             self.write(0x18, &SIZE.to_le_bytes());
@@ -117,7 +125,9 @@ impl Driver {
             let mut head = [0; 2];
             self.function.read_config(u16::from(at[0]), &mut head);
             if head[0] == 0x11 {
-                return self.function.write_config(u16::from(at[0]) + 2, &0x8000u16.to_le_bytes());
+                return self
+                    .function
+                    .write_config(u16::from(at[0]) + 2, &0x8000u16.to_le_bytes());
             }
             at[0] = head[1];
         }
@@ -139,21 +149,36 @@ impl Driver {
             ring.free = (ring.free + 1) % SIZE;
             let last = place == buffers.len();
             let flags = u16::from(!last) | u16::from(*write) << 1;
-            self.memory.write_obj(*address, GuestAddress(at)).expect("memory");
-            self.memory.write_obj(*len, GuestAddress(at + 8)).expect("memory");
-            self.memory.write_obj(flags, GuestAddress(at + 12)).expect("memory");
-            self.memory.write_obj(ring.free, GuestAddress(at + 14)).expect("memory");
+            self.memory
+                .write_obj(*address, GuestAddress(at))
+                .expect("memory");
+            self.memory
+                .write_obj(*len, GuestAddress(at + 8))
+                .expect("memory");
+            self.memory
+                .write_obj(flags, GuestAddress(at + 12))
+                .expect("memory");
+            self.memory
+                .write_obj(ring.free, GuestAddress(at + 14))
+                .expect("memory");
         }
         let slot = base + 0x1004 + u64::from(ring.next % SIZE) * 2;
-        self.memory.write_obj(head, GuestAddress(slot)).expect("memory");
+        self.memory
+            .write_obj(head, GuestAddress(slot))
+            .expect("memory");
         ring.next = ring.next.wrapping_add(1);
         let index = GuestAddress(base + 0x1002);
-        self.memory.store(ring.next, index, std::sync::atomic::Ordering::Release).expect("memory");
+        self.memory
+            .store(ring.next, index, std::sync::atomic::Ordering::Release)
+            .expect("memory");
         head
     }
 
     pub(crate) fn kick(&self, queue: u16) {
-        self.write(virtio::NOTIFY_OFFSET + u64::from(queue) * 4, &queue.to_le_bytes());
+        self.write(
+            virtio::NOTIFY_OFFSET + u64::from(queue) * 4,
+            &queue.to_le_bytes(),
+        );
     }
 
     /// What was returned since the last call: (head, length).
@@ -161,7 +186,10 @@ impl Driver {
         let used = base(queue) + 0x2000;
         let ring = &mut self.rings[usize::from(queue)];
         let order = std::sync::atomic::Ordering::Acquire;
-        let index: u16 = self.memory.load(GuestAddress(used + 2), order).expect("memory");
+        let index: u16 = self
+            .memory
+            .load(GuestAddress(used + 2), order)
+            .expect("memory");
         let mut list = Vec::new();
         while ring.seen != index {
             let at = used + 4 + u64::from(ring.seen % SIZE) * 8;

@@ -39,7 +39,12 @@ pub(crate) struct Platform {
 
 impl Platform {
     pub(crate) fn new(console: Arc<Console>, power: Power, pci: RootBus) -> Self {
-        Self { console, power, pci, config_ports: ConfigPorts::default() }
+        Self {
+            console,
+            power,
+            pci,
+            config_ports: ConfigPorts::default(),
+        }
     }
 
     /// The guest reads items of `size` bytes from `port`.
@@ -55,7 +60,8 @@ impl Platform {
             } else if port == layout::RESET_PORT && item.len() == 1 {
                 item.fill(self.power.reset_control());
             } else if layout::PCI_CONFIG.contains(&port) {
-                self.config_ports.read(&self.pci, port - layout::PCI_CONFIG.start, item);
+                self.config_ports
+                    .read(&self.pci, port - layout::PCI_CONFIG.start, item);
             } else if port == layout::KEYBOARD_PORT {
                 // Status: nothing to read, ready for a command.
                 item.fill(0);
@@ -69,7 +75,8 @@ impl Platform {
             self.console.write(low(port - layout::COM1.start), data);
             return None;
         }
-        data.chunks(size).find_map(|item| self.port_out_item(port, item))
+        data.chunks(size)
+            .find_map(|item| self.port_out_item(port, item))
     }
 
     fn port_out_item(&self, port: u16, item: &[u8]) -> Option<Outcome> {
@@ -82,7 +89,8 @@ impl Platform {
         } else if port == layout::RESET_PORT && item.len() == 1 {
             return self.power.write_reset_control(item[0]);
         } else if layout::PCI_CONFIG.contains(&port) {
-            self.config_ports.write(&self.pci, port - layout::PCI_CONFIG.start, item);
+            self.config_ports
+                .write(&self.pci, port - layout::PCI_CONFIG.start, item);
         } else if port == layout::KEYBOARD_PORT && item == [0xFE] {
             return Some(Outcome::Reset(ResetCause::Keyboard));
         }

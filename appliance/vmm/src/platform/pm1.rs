@@ -21,7 +21,10 @@ impl Pm1 {
     pub(super) fn read_event(&self, offset: usize) -> u8 {
         let [status_low, status_high] = self.status.to_le_bytes();
         let [enable_low, enable_high] = self.enable.to_le_bytes();
-        [status_low, status_high, enable_low, enable_high].get(offset).copied().unwrap_or(0xFF)
+        [status_low, status_high, enable_low, enable_high]
+            .get(offset)
+            .copied()
+            .unwrap_or(0xFF)
     }
 
     /// Writes byte `offset` of the event block: status bits are cleared by ones.

@@ -22,7 +22,11 @@ pub(crate) struct Power {
 
 impl Power {
     pub(crate) fn new(vm: Arc<Vm>) -> Self {
-        Self { vm, pm1: Mutex::default(), reset_control: AtomicU8::new(0) }
+        Self {
+            vm,
+            pm1: Mutex::default(),
+            reset_control: AtomicU8::new(0),
+        }
     }
 
     /// Presses the power button.

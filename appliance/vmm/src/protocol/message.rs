@@ -268,7 +268,9 @@ pub enum StartError {
         reason: String,
     },
     /// The kernel needs more memory than there is.
-    #[error("the kernel reaches to {end:#x} in guest memory, which ends at {memory_end:#x}: give the machine more memory")]
+    #[error(
+        "the kernel reaches to {end:#x} in guest memory, which ends at {memory_end:#x}: give the machine more memory"
+    )]
     KernelDoesNotFit {
         /// First address after it.
         end: u64,
@@ -276,7 +278,9 @@ pub enum StartError {
         memory_end: u64,
     },
     /// The initial RAM disk does not fit beside the kernel.
-    #[error("the initrd of {bytes} bytes does not fit between the kernel's end at {kernel_end:#x} and {limit:#x}: give the machine more memory")]
+    #[error(
+        "the initrd of {bytes} bytes does not fit between the kernel's end at {kernel_end:#x} and {limit:#x}: give the machine more memory"
+    )]
     InitrdDoesNotFit {
         /// Its size.
         bytes: u64,
@@ -311,22 +315,33 @@ pub enum StartError {
 
 impl StartError {
     pub(crate) fn vcpus(asked: u32, most: u8) -> Self {
-        Self::Vcpus { asked, most: most.min(MAX_VCPUS) }
+        Self::Vcpus {
+            asked,
+            most: most.min(MAX_VCPUS),
+        }
     }
 
     pub(crate) fn cmdline(bytes: usize) -> Self {
-        Self::Cmdline { bytes, most: CMDLINE_MAX }
+        Self::Cmdline {
+            bytes,
+            most: CMDLINE_MAX,
+        }
     }
 
     /// Maps an error of the host's side, with its causes.
     pub(crate) fn host<E: std::error::Error>(operation: &str) -> impl FnOnce(E) -> Self {
-        move |error| Self::Host { operation: operation.into(), reason: crate::chain(&error) }
+        move |error| Self::Host {
+            operation: operation.into(),
+            reason: crate::chain(&error),
+        }
     }
 }
 
 impl From<hypervisor::KvmError> for StartError {
     fn from(error: hypervisor::KvmError) -> Self {
-        Self::Kvm { reason: crate::chain(&error) }
+        Self::Kvm {
+            reason: crate::chain(&error),
+        }
     }
 }
 
@@ -336,7 +351,8 @@ impl From<hypervisor::KvmError> for StartError {
 /// It is longer than [`MESSAGE_MAX`].
 pub fn encode<T: Serialize>(message: &T) -> std::io::Result<Vec<u8>> {
     let body = serde_json::to_vec(message)?;
-    let too_long = || std::io::Error::new(std::io::ErrorKind::InvalidInput, "the message is too long");
+    let too_long =
+        || std::io::Error::new(std::io::ErrorKind::InvalidInput, "the message is too long");
     let length = u32::try_from(body.len()).map_err(|_| too_long())?;
     if body.len() > MESSAGE_MAX {
         return Err(too_long());
@@ -351,13 +367,21 @@ pub fn encode<T: Serialize>(message: &T) -> std::io::Result<Vec<u8>> {
 /// # Errors
 /// The peer announced too long a message or sent something else than one: close the connection.
 pub fn decode<T: for<'a> Deserialize<'a>>(buffer: &mut Vec<u8>) -> std::io::Result<Option<T>> {
-    let Some((length, rest)) = buffer.split_first_chunk::<4>() else { return Ok(None) };
+    let Some((length, rest)) = buffer.split_first_chunk::<4>() else {
+        return Ok(None);
+    };
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
     if length > MESSAGE_MAX {
-        let problem = format!("a message of {length} bytes was announced, at most {MESSAGE_MAX} are allowed");
-        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, problem));
+        let problem =
+            format!("a message of {length} bytes was announced, at most {MESSAGE_MAX} are allowed");
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidData,
+            problem,
+        ));
     }
-    let Some(body) = rest.get(..length) else { return Ok(None) };
+    let Some(body) = rest.get(..length) else {
+        return Ok(None);
+    };
     let message = serde_json::from_slice(body)?;
     buffer.drain(..4 + length);
     Ok(Some(message))
@@ -372,7 +396,9 @@ mod base64_bytes {
         serializer.serialize_str(&STANDARD.encode(bytes))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(deserializer)?;
         STANDARD.decode(text).map_err(serde::de::Error::custom)
     }
@@ -385,11 +411,27 @@ mod tests {
     #[test]
     fn messages_survive_any_fragmentation() {
         let requests = [
-            Request { id: 1, action: Action::Status },
-            Request { id: 2, action: Action::ConsoleInput { bytes: vec![0, 255, 10] } },
-            Request { id: 3, action: Action::Subscribe { console_output: true } },
+            Request {
+                id: 1,
+                action: Action::Status,
+            },
+            Request {
+                id: 2,
+                action: Action::ConsoleInput {
+                    bytes: vec![0, 255, 10],
+                },
+            },
+            Request {
+                id: 3,
+                action: Action::Subscribe {
+                    console_output: true,
+                },
+            },
         ];
-        let stream: Vec<u8> = requests.iter().flat_map(|request| encode(request).expect("short")).collect();
+        let stream: Vec<u8> = requests
+            .iter()
+            .flat_map(|request| encode(request).expect("short"))
+            .collect();
         for piece in [1, 3, 7, stream.len()] {
             let (mut buffer, mut received) = (Vec::new(), Vec::new());
             for part in stream.chunks(piece) {
@@ -417,11 +459,16 @@ mod tests {
             ExitReason::PoweredOff,
             ExitReason::Shutdown,
             ExitReason::TripleFault,
-            ExitReason::GuestFailed { detail: String::new() },
+            ExitReason::GuestFailed {
+                detail: String::new(),
+            },
             ExitReason::StartFailed { error },
-            ExitReason::Failed { detail: String::new() },
+            ExitReason::Failed {
+                detail: String::new(),
+            },
         ];
-        let statuses: std::collections::BTreeSet<_> = reasons.iter().map(ExitReason::status).collect();
+        let statuses: std::collections::BTreeSet<_> =
+            reasons.iter().map(ExitReason::status).collect();
         assert_eq!(statuses.len(), reasons.len());
     }
 }

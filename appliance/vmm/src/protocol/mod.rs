@@ -3,9 +3,9 @@
 mod config;
 mod message;
 
-pub(crate) use config::{ProcessConfig, Sockets};
 pub use config::{Boot, Disk, Host, Kernel, MachineConfig, Nic};
+pub(crate) use config::{ProcessConfig, Sockets};
 pub use message::{
-    Action, Answer, CONSOLE_INPUT_MAX, DeviceStatus, Event, ExitReason, MESSAGE_MAX, Message, Request, ResetCause, StartError,
-    Status, decode, encode,
+    Action, Answer, CONSOLE_INPUT_MAX, DeviceStatus, Event, ExitReason, MESSAGE_MAX, Message,
+    Request, ResetCause, StartError, Status, decode, encode,
 };

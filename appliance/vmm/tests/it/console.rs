@@ -21,9 +21,14 @@ async fn a_string_instruction_prints_every_byte() {
 async fn all_that_is_typed_arrives_in_order_whatever_the_room() {
     let lab = Lab::new();
     let guest = Guest::new().echo_until(b'\n').power_off().spin();
-    let mut launched = lab.launch(lab.machine(&guest.elf(), 16)).await.expect("it starts");
+    let mut launched = lab
+        .launch(lab.machine(&guest.elf(), 16))
+        .await
+        .expect("it starts");
     let _guard = KillOnDrop(&launched.process);
-    let mut text: Vec<u8> = (0..9000_u32).map(|index| b'a' + u8::try_from(index % 26).expect("small")).collect();
+    let mut text: Vec<u8> = (0..9000_u32)
+        .map(|index| b'a' + u8::try_from(index % 26).expect("small"))
+        .collect();
     text.push(b'\n');
     let mut rest = text.as_slice();
     while !rest.is_empty() {
@@ -37,12 +42,19 @@ async fn all_that_is_typed_arrives_in_order_whatever_the_room() {
 #[tokio::test]
 async fn input_beyond_the_room_is_not_taken() {
     let lab = Lab::new();
-    let launched = lab.launch(lab.machine(&Guest::new().spin().elf(), 16)).await.expect("it starts");
+    let launched = lab
+        .launch(lab.machine(&Guest::new().spin().elf(), 16))
+        .await
+        .expect("it starts");
     let _guard = KillOnDrop(&launched.process);
     let mut taken = 0;
     // 64 KiB wait, and the UART holds a few bytes more.
     for _ in 0..64 {
-        taken += launched.client.type_in(&[b'x'; 4096]).await.expect("answered");
+        taken += launched
+            .client
+            .type_in(&[b'x'; 4096])
+            .await
+            .expect("answered");
     }
     assert!((65_536..65_536 + 256).contains(&taken), "{taken}");
 }
@@ -50,8 +62,15 @@ async fn input_beyond_the_room_is_not_taken() {
 #[tokio::test]
 async fn a_subscriber_learns_of_all_output_by_few_events() {
     let lab = Lab::new();
-    let guest = Guest::new().echo_until(b'.').print_memory(CODE, 100_000).power_off().spin();
-    let mut launched = lab.launch(lab.machine(&guest.elf(), 16)).await.expect("it starts");
+    let guest = Guest::new()
+        .echo_until(b'.')
+        .print_memory(CODE, 100_000)
+        .power_off()
+        .spin();
+    let mut launched = lab
+        .launch(lab.machine(&guest.elf(), 16))
+        .await
+        .expect("it starts");
     let _guard = KillOnDrop(&launched.process);
     launched.client.subscribe(true).await.expect("subscribed");
     launched.client.type_in(b".").await.expect("typed");

@@ -32,7 +32,11 @@ async fn images_that_are_no_kernels() {
     no_note[64 + 56] = 0;
     let mut other_machine = good.clone();
     other_machine[18] = 40;
-    let low = { let mut image = good.clone(); image[64 + 24..64 + 32].copy_from_slice(&0x9000_u64.to_le_bytes()); image };
+    let low = {
+        let mut image = good.clone();
+        image[64 + 24..64 + 32].copy_from_slice(&0x9000_u64.to_le_bytes());
+        image
+    };
     let cases: [(&[u8], &str); 8] = [
         (b"", "truncated"),
         (b"\x7FELF", "truncated"),
@@ -45,7 +49,10 @@ async fn images_that_are_no_kernels() {
     ];
     for (image, expected) in cases {
         let message = refusal(&lab, lab.machine(image, 16)).await;
-        assert!(message.contains(expected), "{message:?} should contain {expected:?}");
+        assert!(
+            message.contains(expected),
+            "{message:?} should contain {expected:?}"
+        );
     }
 }
 
@@ -54,13 +61,19 @@ async fn what_does_not_fit_into_memory() {
     let lab = Lab::new();
     let large = Guest::new().spin().elf_of_memory_size(64 << 20);
     let message = refusal(&lab, lab.machine(&large, 16)).await;
-    assert!(message.contains("reaches to 0x4100000") && message.contains("more memory"), "{message}");
+    assert!(
+        message.contains("reaches to 0x4100000") && message.contains("more memory"),
+        "{message}"
+    );
     let mut machine = lab.machine(&good(), 4);
     if let Boot::Pvh(kernel) = &mut machine.boot {
         kernel.initrd = Some(lab.file("initrd", &vec![0; 4 << 20]));
     }
     let message = refusal(&lab, machine).await;
-    assert!(message.contains("initrd of 4194304 bytes does not fit"), "{message}");
+    assert!(
+        message.contains("initrd of 4194304 bytes does not fit"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
@@ -77,17 +90,38 @@ async fn numbers_out_of_range() {
         }
     };
     for (machine, expected) in [
-        (with(&|machine| machine.vcpus = 0), "0 vCPUs: a machine has 1 to"),
-        (with(&|machine| machine.vcpus = 65), "65 vCPUs: a machine has 1 to"),
+        (
+            with(&|machine| machine.vcpus = 0),
+            "0 vCPUs: a machine has 1 to",
+        ),
+        (
+            with(&|machine| machine.vcpus = 65),
+            "65 vCPUs: a machine has 1 to",
+        ),
         (with(&|machine| machine.vcpus = 300), "300 vCPUs"),
-        (with(&|machine| machine.memory_bytes = 4096), "4096 bytes of memory"),
-        (with(&|machine| machine.memory_bytes += 1), "multiple of 4096"),
-        (with(&|machine| machine.memory_bytes *= 2), "guest memory: guest memory of 16777216 bytes"),
-        (with(&|machine| cmdline(machine, "x".repeat(2048))), "2048 bytes or a NUL"),
+        (
+            with(&|machine| machine.memory_bytes = 4096),
+            "4096 bytes of memory",
+        ),
+        (
+            with(&|machine| machine.memory_bytes += 1),
+            "multiple of 4096",
+        ),
+        (
+            with(&|machine| machine.memory_bytes *= 2),
+            "guest memory: guest memory of 16777216 bytes",
+        ),
+        (
+            with(&|machine| cmdline(machine, "x".repeat(2048))),
+            "2048 bytes or a NUL",
+        ),
         (with(&|machine| cmdline(machine, "a\0b".into())), "no NUL"),
     ] {
         let message = refusal(&lab, machine).await;
-        assert!(message.contains(expected), "{message:?} should contain {expected:?}");
+        assert!(
+            message.contains(expected),
+            "{message:?} should contain {expected:?}"
+        );
     }
 }
 
@@ -103,9 +137,15 @@ async fn descriptors_that_are_not_what_they_should_be() {
     let message = refusal(&lab, machine).await;
     assert!(message.contains("not a console ring"), "{message}");
     let mut machine = lab.machine(&good(), 16);
-    machine.nics = vec![vmm::protocol::Nic { tap: lab.file("no-tap", b""), mac: [2, 0, 0, 0, 0, 1], mtu: 1500 }];
+    machine.nics = vec![vmm::protocol::Nic {
+        tap: lab.file("no-tap", b""),
+        mac: [2, 0, 0, 0, 0, 1],
+        mtu: 1500,
+    }];
     match lab.launch(machine).await {
-        Err(LaunchError::Start(StartError::Device { device, .. })) => assert_eq!(device, "network interface 0"),
+        Err(LaunchError::Start(StartError::Device { device, .. })) => {
+            assert_eq!(device, "network interface 0")
+        }
         other => panic!("{:?}", other.map(|launched| launched.process.kill())),
     }
 }
@@ -113,6 +153,12 @@ async fn descriptors_that_are_not_what_they_should_be() {
 #[tokio::test]
 async fn a_socket_path_that_is_too_long() {
     let lab = Lab::new();
-    let missing = hypervisor::Kvm::open(&lab.socket()).err().expect("there is no device").to_string();
-    assert!(missing.contains("no such device; is the kvm module loaded"), "{missing}");
+    let missing = hypervisor::Kvm::open(&lab.socket())
+        .err()
+        .expect("there is no device")
+        .to_string();
+    assert!(
+        missing.contains("no such device; is the kvm module loaded"),
+        "{missing}"
+    );
 }

@@ -27,31 +27,47 @@ impl Guest {
     /// `out port, ax`
     pub fn out16(self, port: u16, value: u16) -> Self {
         let ([low, high], [value_low, value_high]) = (port.to_le_bytes(), value.to_le_bytes());
-        self.raw(&[0x66, 0xBA, low, high, 0x66, 0xB8, value_low, value_high, 0x66, 0xEF])
+        self.raw(&[
+            0x66, 0xBA, low, high, 0x66, 0xB8, value_low, value_high, 0x66, 0xEF,
+        ])
     }
 
     /// Prints on COM1, one exit per byte.
     pub fn print(self, text: &str) -> Self {
-        text.bytes().fold(self, |guest, byte| guest.out8(0x3F8, byte))
+        text.bytes()
+            .fold(self, |guest, byte| guest.out8(0x3F8, byte))
     }
 
     /// Prints `count` bytes of memory at `address` by one string instruction: `rep outsb`.
     pub fn print_memory(self, address: u32, count: u32) -> Self {
-        let guest = self.raw(&[0x66, 0xBA, 0xF8, 0x03, 0xFC, 0xBE]).raw(&address.to_le_bytes());
-        guest.raw(&[0xB9]).raw(&count.to_le_bytes()).raw(&[0xF3, 0x6E])
+        let guest = self
+            .raw(&[0x66, 0xBA, 0xF8, 0x03, 0xFC, 0xBE])
+            .raw(&address.to_le_bytes());
+        guest
+            .raw(&[0xB9])
+            .raw(&count.to_le_bytes())
+            .raw(&[0xF3, 0x6E])
     }
 
     /// Prints `yes` or `no`, a character each, depending on whether the byte at `address` is `value`.
     pub fn print_if(self, address: u32, value: u8, yes: char, no: char) -> Self {
-        let (yes, no) = (u8::try_from(yes).expect("ASCII"), u8::try_from(no).expect("ASCII"));
+        let (yes, no) = (
+            u8::try_from(yes).expect("ASCII"),
+            u8::try_from(no).expect("ASCII"),
+        );
         // mov al, yes; cmp [address], value; je +2; mov al, no; mov dx, 0x3F8; out dx, al
-        let guest = self.raw(&[0xB0, yes, 0x80, 0x3D]).raw(&address.to_le_bytes()).raw(&[value]);
+        let guest = self
+            .raw(&[0xB0, yes, 0x80, 0x3D])
+            .raw(&address.to_le_bytes())
+            .raw(&[value]);
         guest.raw(&[0x74, 2, 0xB0, no, 0x66, 0xBA, 0xF8, 0x03, 0xEE])
     }
 
     /// `mov byte [address], value`
     pub fn store(self, address: u32, value: u8) -> Self {
-        self.raw(&[0xC6, 0x05]).raw(&address.to_le_bytes()).raw(&[value])
+        self.raw(&[0xC6, 0x05])
+            .raw(&address.to_le_bytes())
+            .raw(&[value])
     }
 
     /// `mov eax, [address]`
@@ -77,7 +93,9 @@ impl Guest {
     /// Waits for PWRBTN_STS, polling.
     pub fn await_power_button(self) -> Self {
         // mov dx, 0x600; again: in ax, dx; test ah, 1; jz again
-        self.raw(&[0x66, 0xBA, 0x00, 0x06, 0x66, 0xED, 0xF6, 0xC4, 0x01, 0x74, 0xF9])
+        self.raw(&[
+            0x66, 0xBA, 0x00, 0x06, 0x66, 0xED, 0xF6, 0xC4, 0x01, 0x74, 0xF9,
+        ])
     }
 
     /// Echoes what is typed, for ever, or until it is `last`.
@@ -98,12 +116,16 @@ impl Guest {
     /// Loads an empty IDT and faults.
     pub fn triple_fault(self) -> Self {
         // 0x5000 is zero: limit 0.
-        self.raw(&[0x0F, 0x01, 0x1D]).raw(&0x5000_u32.to_le_bytes()).raw(&[0x0F, 0x0B])
+        self.raw(&[0x0F, 0x01, 0x1D])
+            .raw(&0x5000_u32.to_le_bytes())
+            .raw(&[0x0F, 0x0B])
     }
 
     /// Jumps to where there is no memory.
     pub fn jump_to_nowhere(self) -> Self {
-        self.raw(&[0xB8]).raw(&0xD000_0000_u32.to_le_bytes()).raw(&[0xFF, 0xE0])
+        self.raw(&[0xB8])
+            .raw(&0xD000_0000_u32.to_le_bytes())
+            .raw(&[0xFF, 0xE0])
     }
 
     /// An ELF image with the code at [`CODE`] and a PVH entry note.

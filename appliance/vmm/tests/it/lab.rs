@@ -24,7 +24,10 @@ pub struct Lab {
 
 impl Lab {
     pub fn new() -> Self {
-        let folder = tempfile::Builder::new().prefix("vmm-test-").tempdir().expect("a temporary folder");
+        let folder = tempfile::Builder::new()
+            .prefix("vmm-test-")
+            .tempdir()
+            .expect("a temporary folder");
         let lab = Self { folder };
         console::create(&lab.ring_file()).expect("a console ring");
         lab
@@ -33,7 +36,9 @@ impl Lab {
     fn ring_file(&self) -> File {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
-        options.open(self.folder.path().join("console")).expect("the console file")
+        options
+            .open(self.folder.path().join("console"))
+            .expect("the console file")
     }
 
     pub fn console(&self) -> ConsoleReader {
@@ -53,13 +58,19 @@ impl Lab {
     /// A file with these contents, open for reading.
     pub fn file(&self, name: &str, contents: &[u8]) -> OwnedFd {
         let path = self.folder.path().join(name);
-        File::create(&path).and_then(|mut file| file.write_all(contents)).expect("a file");
+        File::create(&path)
+            .and_then(|mut file| file.write_all(contents))
+            .expect("a file");
         File::open(&path).expect("the file just made").into()
     }
 
     /// A machine of `mib` MiB and one vCPU that starts `image`.
     pub fn machine(&self, image: &[u8], mib: u64) -> MachineConfig<OwnedFd> {
-        let kernel = Kernel { image: self.file("kernel", image), initrd: None, cmdline: String::new() };
+        let kernel = Kernel {
+            image: self.file("kernel", image),
+            initrd: None,
+            cmdline: String::new(),
+        };
         let kvm = hypervisor::Kvm::open(Path::new("/dev/kvm")).expect("these tests need /dev/kvm");
         MachineConfig {
             vcpus: 1,
@@ -89,7 +100,12 @@ impl Lab {
             cgroups: Vec::new(),
             limits: jail::Limits::default(),
             socket: self.socket(),
-            stderr: Some(std::io::stderr().as_fd().try_clone_to_owned().expect("a descriptor")),
+            stderr: Some(
+                std::io::stderr()
+                    .as_fd()
+                    .try_clone_to_owned()
+                    .expect("a descriptor"),
+            ),
             machine,
         };
         vmm::launch(spec).await
@@ -103,7 +119,9 @@ impl Lab {
         while let Some(event) = within(launched.events.next()).await {
             events.push(event);
         }
-        let exit = within(wait(&launched.process)).await.expect("it can be waited for");
+        let exit = within(wait(&launched.process))
+            .await
+            .expect("it can be waited for");
         std::mem::forget(guard);
         (events, exit)
     }
@@ -112,7 +130,11 @@ impl Lab {
     pub async fn await_output(&self, text: &str) {
         let deadline = Instant::now() + DEADLINE;
         while !self.output().contains(text) {
-            assert!(Instant::now() < deadline, "no {text:?} in {:?}", self.output());
+            assert!(
+                Instant::now() < deadline,
+                "no {text:?} in {:?}",
+                self.output()
+            );
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
@@ -129,7 +151,9 @@ impl Drop for KillOnDrop<'_> {
 }
 
 pub async fn within<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(DEADLINE, future).await.expect("in time")
+    tokio::time::timeout(DEADLINE, future)
+        .await
+        .expect("in time")
 }
 
 /// The reason in the last event.

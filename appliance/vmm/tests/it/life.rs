@@ -8,18 +8,28 @@ use crate::lab::{KillOnDrop, Lab, last_reason, within};
 #[tokio::test]
 async fn a_guest_prints_and_powers_off() {
     let lab = Lab::new();
-    let (events, exit) = lab.run(lab.machine(&Guest::new().print("hello\n").power_off().spin().elf(), 16)).await;
+    let (events, exit) = lab
+        .run(lab.machine(&Guest::new().print("hello\n").power_off().spin().elf(), 16))
+        .await;
     assert_eq!(lab.output(), "hello\n");
-    assert!(matches!(events[0], Event::FirstOutput { monotonic_ns: 1.. }), "{events:?}");
+    assert!(
+        matches!(events[0], Event::FirstOutput { monotonic_ns: 1.. }),
+        "{events:?}"
+    );
     assert_eq!(last_reason(&events), &ExitReason::PoweredOff);
     assert_eq!(exit, jail::Exit::Code(0));
-    assert_eq!(lab.console().exit_reason().expect("readable"), Some(ExitReason::PoweredOff));
+    assert_eq!(
+        lab.console().exit_reason().expect("readable"),
+        Some(ExitReason::PoweredOff)
+    );
 }
 
 #[tokio::test]
 async fn a_triple_fault_ends_the_machine_and_is_called_so() {
     let lab = Lab::new();
-    let (events, exit) = lab.run(lab.machine(&Guest::new().triple_fault().elf(), 16)).await;
+    let (events, exit) = lab
+        .run(lab.machine(&Guest::new().triple_fault().elf(), 16))
+        .await;
     assert_eq!(last_reason(&events), &ExitReason::TripleFault);
     assert_eq!(exit, jail::Exit::Code(11));
 }
@@ -27,9 +37,13 @@ async fn a_triple_fault_ends_the_machine_and_is_called_so() {
 #[tokio::test]
 async fn a_guest_kvm_cannot_run_is_reported_with_its_instruction_pointer() {
     let lab = Lab::new();
-    let (events, exit) = lab.run(lab.machine(&Guest::new().jump_to_nowhere().elf(), 16)).await;
+    let (events, exit) = lab
+        .run(lab.machine(&Guest::new().jump_to_nowhere().elf(), 16))
+        .await;
     match last_reason(&events) {
-        ExitReason::GuestFailed { detail } => assert!(detail.contains("rip 0xd0000000"), "{detail}"),
+        ExitReason::GuestFailed { detail } => {
+            assert!(detail.contains("rip 0xd0000000"), "{detail}")
+        }
         other => panic!("{other:?}"),
     }
     assert_eq!(exit, jail::Exit::Code(12));
@@ -37,11 +51,21 @@ async fn a_guest_kvm_cannot_run_is_reported_with_its_instruction_pointer() {
 
 #[tokio::test]
 async fn a_reset_starts_the_guest_again_in_clear_memory() {
-    for (port, value, expected) in [(0xCF9, 6, ResetCause::ResetRegister), (0x64, 0xFE, ResetCause::Keyboard)] {
+    for (port, value, expected) in [
+        (0xCF9, 6, ResetCause::ResetRegister),
+        (0x64, 0xFE, ResetCause::Keyboard),
+    ] {
         let lab = Lab::new();
         const MARK: u32 = 0x50_0000;
-        let guest = Guest::new().print_if(MARK, 0x5A, 'X', 'o').store(MARK, 0x5A).out8(port, value).spin();
-        let mut launched = lab.launch(lab.machine(&guest.elf(), 16)).await.expect("it starts");
+        let guest = Guest::new()
+            .print_if(MARK, 0x5A, 'X', 'o')
+            .store(MARK, 0x5A)
+            .out8(port, value)
+            .spin();
+        let mut launched = lab
+            .launch(lab.machine(&guest.elf(), 16))
+            .await
+            .expect("it starts");
         let _guard = KillOnDrop(&launched.process);
         let mut resets = 0;
         while resets < 3 {
@@ -55,15 +79,25 @@ async fn a_reset_starts_the_guest_again_in_clear_memory() {
         }
         launched.client.shut_down().await.expect("it shuts down");
         let output = lab.output();
-        assert!(output.len() >= 3 && output.bytes().all(|byte| byte == b'o'), "{output}");
+        assert!(
+            output.len() >= 3 && output.bytes().all(|byte| byte == b'o'),
+            "{output}"
+        );
     }
 }
 
 #[tokio::test]
 async fn the_power_button_reaches_the_guest() {
     let lab = Lab::new();
-    let guest = Guest::new().print("ready").await_power_button().power_off().spin();
-    let mut launched = lab.launch(lab.machine(&guest.elf(), 16)).await.expect("it starts");
+    let guest = Guest::new()
+        .print("ready")
+        .await_power_button()
+        .power_off()
+        .spin();
+    let mut launched = lab
+        .launch(lab.machine(&guest.elf(), 16))
+        .await
+        .expect("it starts");
     let _guard = KillOnDrop(&launched.process);
     lab.await_output("ready").await;
     launched.client.press_power_button().await.expect("pressed");
@@ -85,9 +119,21 @@ async fn a_spinning_guest_is_shut_down_paused_and_resumed() {
     let client = &launched.client;
     client.pause().await.expect("paused");
     let status = client.status().await.expect("answers");
-    assert_eq!((status.paused, status.vcpus, status.memory_bytes, status.resets), (true, 2, 16 << 20, 0));
+    assert_eq!(
+        (
+            status.paused,
+            status.vcpus,
+            status.memory_bytes,
+            status.resets
+        ),
+        (true, 2, 16 << 20, 0)
+    );
     assert_eq!(status.console_bytes, 2);
-    let refusal = client.press_power_button().await.expect_err("not while paused").to_string();
+    let refusal = client
+        .press_power_button()
+        .await
+        .expect_err("not while paused")
+        .to_string();
     assert!(refusal.contains("resume it first"), "{refusal}");
     client.resume().await.expect("resumed");
     assert!(!client.status().await.expect("answers").paused);
@@ -97,7 +143,9 @@ async fn a_spinning_guest_is_shut_down_paused_and_resumed() {
         events.push(event);
     }
     assert_eq!(last_reason(&events), &ExitReason::Shutdown);
-    let exit = within(vmm::launch::wait(&launched.process)).await.expect("ends");
+    let exit = within(vmm::launch::wait(&launched.process))
+        .await
+        .expect("ends");
     assert_eq!(exit, jail::Exit::Code(10));
 }
 
@@ -105,14 +153,19 @@ async fn a_spinning_guest_is_shut_down_paused_and_resumed() {
 async fn a_later_daemon_finds_the_machine_and_the_guest_does_not_notice() {
     let lab = Lab::new();
     let guest = Guest::new().print("up").echo_until(b'.').power_off().spin();
-    let launched = lab.launch(lab.machine(&guest.elf(), 16)).await.expect("it starts");
+    let launched = lab
+        .launch(lab.machine(&guest.elf(), 16))
+        .await
+        .expect("it starts");
     let process = launched.process;
     let _guard = KillOnDrop(&process);
     lab.await_output("up").await;
     let pid = process.pid();
     drop((launched.client, launched.events));
     for round in 0..10 {
-        let mut adopted = within(vmm::adopt(&lab.socket())).await.expect("it is found");
+        let mut adopted = within(vmm::adopt(&lab.socket()))
+            .await
+            .expect("it is found");
         assert_eq!(adopted.process.pid(), pid);
         assert_eq!(adopted.status.resets, 0);
         if round == 9 {
@@ -126,18 +179,29 @@ async fn a_later_daemon_finds_the_machine_and_the_guest_does_not_notice() {
     }
     within(vmm::launch::wait(&process)).await.expect("ends");
     let error = vmm::adopt(&lab.socket()).await.expect_err("it is gone");
-    assert!(matches!(error, vmm::launch::AdoptError::Gone { .. }), "{error:?}");
+    assert!(
+        matches!(error, vmm::launch::AdoptError::Gone { .. }),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_killed_process_ends_its_events() {
     let lab = Lab::new();
-    let mut launched = lab.launch(lab.machine(&Guest::new().spin().elf(), 16)).await.expect("it starts");
+    let mut launched = lab
+        .launch(lab.machine(&Guest::new().spin().elf(), 16))
+        .await
+        .expect("it starts");
     launched.process.kill().expect("killed");
     while let Some(event) = within(launched.events.next()).await {
         assert!(!matches!(event, Event::Exited { .. }));
     }
-    assert_eq!(within(vmm::launch::wait(&launched.process)).await.expect("ends"), jail::Exit::Signal(9));
+    assert_eq!(
+        within(vmm::launch::wait(&launched.process))
+            .await
+            .expect("ends"),
+        jail::Exit::Signal(9)
+    );
     assert!(launched.client.status().await.is_err());
     assert_eq!(lab.console().exit_reason().expect("readable"), None);
 }
