@@ -215,7 +215,6 @@ impl UringChannel {
             if !cqueue::more(entry.flags()) {
                 self.unarmed.push(key);
             }
-            self.counters.kick();
             events.kicks.push(key);
             return;
         }

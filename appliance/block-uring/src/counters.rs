@@ -48,7 +48,7 @@ impl Counters {
     count! {
         /// An operation was submitted.
         request => requests,
-        /// The driver kicked.
+        /// The driver kicked: counted by who serves its queues, for other counters may be watched too.
         kick => kicks,
         /// `io_uring_enter` was called.
         enter => enters,
