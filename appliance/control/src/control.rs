@@ -1,7 +1,21 @@
-//! The handle of the control plane.
+//! The handle of the control plane, and its start and end.
 
-use crate::{Result, Settings, ports::Ports};
-use std::sync::Arc;
+use crate::{
+    ControlError, Result, Settings,
+    core::{Core, blocking},
+    ports::Ports,
+    reconcile::{self, Disks, Instances, Networks},
+};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use types::ImageId;
+
+/// How long the end waits for what is under way.
+const SHUT_DOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The control plane of this host. Cheap to clone; every clone is the same one.
 #[derive(Clone)]
@@ -10,8 +24,14 @@ pub struct Control {
 }
 
 pub(crate) struct Inner {
-    pub(crate) settings: Settings,
-    pub(crate) ports: Ports,
+    core: Arc<Core>,
+    pub(crate) instances: Arc<Instances>,
+    pub(crate) networks: Arc<Networks>,
+    pub(crate) disks: Disks,
+    /// Images one request is working on.
+    pub(crate) uploads: Mutex<HashSet<ImageId>>,
+    tasks: TaskTracker,
+    end: CancellationToken,
 }
 
 impl Control {
@@ -20,11 +40,52 @@ impl Control {
     /// # Errors
     /// When another daemon holds the state folder, the store cannot be read, or the machines cannot be listed.
     pub async fn open(settings: Settings, ports: Ports) -> Result<Self> {
+        let core = Arc::new(blocking(move || Core::open(settings, ports)).await??);
+        let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
+        let networks = Arc::new(Networks::new(core.clone()));
+        let disks = Disks::new(core.clone());
+        let instances = Arc::new(Instances::new(
+            core.clone(),
+            networks.clone(),
+            tasks.clone(),
+            end.clone(),
+        ));
+        let events = core.ports.machines.events();
+        reconcile::adopt(&core, &networks, &instances).await?;
+        reconcile::spawn(&core, &networks, &instances, &disks, events, &tasks, &end);
+        let uploads = Mutex::default();
         Ok(Self {
-            inner: Arc::new(Inner { settings, ports }),
+            inner: Arc::new(Inner {
+                core,
+                instances,
+                networks,
+                disks,
+                uploads,
+                tasks,
+                end,
+            }),
         })
     }
 
-    /// Stops the reconcilers and closes the store. Instances go on running: the next daemon adopts them.
-    pub async fn shut_down(&self) {}
+    /// Stops the reconcilers once they have ended what they are at. Instances go on running: the next daemon adopts them.
+    /// The state folder is free when the last clone of this handle is gone.
+    ///
+    /// # Errors
+    /// When something is still under way after 30 seconds.
+    pub async fn shut_down(&self) -> Result<()> {
+        self.inner.end.cancel();
+        self.inner.tasks.close();
+        tokio::time::timeout(SHUT_DOWN_TIMEOUT, self.inner.tasks.wait())
+            .await
+            .map_err(|error| {
+                ControlError::internal(
+                    "Something was still under way when the daemon shut down.",
+                    error,
+                )
+            })
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.inner.core
+    }
 }

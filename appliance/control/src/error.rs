@@ -118,6 +118,11 @@ impl ControlError {
         self
     }
 
+    pub(crate) fn with_shared_source(mut self, source: Arc<dyn StdError + Send + Sync>) -> Self {
+        self.source = Some(source);
+        self
+    }
+
     /// What sort of failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

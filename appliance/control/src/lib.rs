@@ -1,17 +1,25 @@
 //! Use cases and reconcilers of the host.
 //!
 //! [`Control`] is what a wire face calls. A use case judges a [command](commands), writes what is intended in one
-//! transaction and answers; [reconcilers](Control::open) then lead the host there through the [ports].
+//! transaction and answers; [reconcilers][Control::open] then lead the host there through the [ports].
 //! Nothing in here knows HTTP, KVM, netlink or a file's name.
 
 #![forbid(unsafe_code)]
 
+pub mod adapters;
+mod addresses;
+mod boot_image;
 pub mod commands;
 mod control;
+mod core;
 mod error;
 pub mod model;
+mod placing;
 pub mod ports;
+mod reconcile;
+mod records;
 mod settings;
+mod tokens;
 mod use_cases;
 
 pub use control::Control;

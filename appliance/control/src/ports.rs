@@ -320,6 +320,10 @@ pub trait Networks: Send + Sync + 'static {
     /// Makes the interface unless it is there, as it is to be, and opens its tap.
     async fn ensure_interface(&self, interface: &InterfaceSpec) -> PortResult<OwnedFd>;
 
+    /// Takes up again, after a restart of the daemon, the interface of a machine that still runs and holds its tap: its
+    /// address is served again. `NotFound` when the interface is gone.
+    async fn resume_interface(&self, interface: &InterfaceSpec) -> PortResult<()>;
+
     /// Removes the interface. Fine when it, or its VPC, is not there.
     async fn remove_interface(&self, vpc: VpcId, interface: InterfaceId) -> PortResult<()>;
 
@@ -384,6 +388,9 @@ pub trait Volumes: Send + Sync + 'static {
 
     /// Makes a disk of `size` that reads as zeros. Fine when the disk is there.
     fn create_disk(&self, disk: DiskId, size: ByteCount) -> PortResult<()>;
+
+    /// Puts a disk that was made, and its name, on stable storage.
+    fn sync_disk(&self, disk: DiskId) -> PortResult<()>;
 
     /// Opens a disk for a machine. `NotFound` names a file that vanished.
     fn open_disk(&self, disk: DiskId) -> PortResult<OpenDisk>;

@@ -56,7 +56,7 @@ pub struct Disk {
     pub role: DiskRole,
     /// Where it is in its life.
     pub state: DiskState,
-    /// Its size: whole GiB, except for a system disk as small as its image.
+    /// Its size: whole GiB.
     pub size: ByteCount,
     /// The image it starts as.
     pub image: Option<ImageId>,
@@ -64,6 +64,9 @@ pub struct Disk {
     pub instance: Option<InstanceId>,
     /// Whether it goes when its instance is released.
     pub delete_with_instance: bool,
+    /// Whether its file is there. A disk of an instance gets it at the first start.
+    #[serde(default)]
+    pub allocated: bool,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it became its instance's.

@@ -84,6 +84,9 @@ pub struct Image {
     pub initrd: Option<ImagePart>,
     /// The system disk.
     pub disk: Option<ImagePart>,
+    /// The least memory it can be booted with; zero until it is completed.
+    #[serde(default)]
+    pub min_memory: ByteCount,
     /// The beginning of the kernel command line of every instance made from it.
     pub cmdline: String,
     /// When it was made.

@@ -48,6 +48,9 @@ pub struct Instance {
     pub state: State,
     /// What it is to become.
     pub intent: Intent,
+    /// Whether it is to start again once it has stopped (a reboot).
+    #[serde(default)]
+    pub restart: bool,
     /// Why it is stopped; `None` unless it is.
     pub stop_reason: Option<StopReason>,
     /// Virtual CPUs.

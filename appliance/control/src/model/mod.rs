@@ -21,7 +21,7 @@ pub use ledger::Charge;
 pub use network::{InterfaceState, NetworkInterface, Vpc, Vswitch};
 pub use placement::{Decision, HostOutcome, Outcome};
 pub use policy::{ChargeTotal, PolicyKind, PolicyStatus};
-pub use security::{
-    Direction, InnerAccessPolicy, Peer, PortRange, Protocol, RulePolicy, RuleSpec, SecurityGroup,
-    SecurityGroupRule,
+pub use security::{SecurityGroup, SecurityGroupRule};
+pub use security_group::{
+    Direction, InnerAccessPolicy, Peer, PortRange, Protocol, RulePolicy, RuleSpec,
 };

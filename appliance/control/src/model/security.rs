@@ -1,95 +1,7 @@
-//! Security groups and their rules.
+//! Security groups: what the rules say is `security-group`'s; the record adds who, when and why.
 
-use ipnet::IpNet;
+use security_group::{Group, GroupError, GroupKind, InnerAccessPolicy, RuleSpec};
 use types::{RuleId, SecurityGroupId, Timestamp, VpcId};
-
-/// Which way the traffic goes, seen from the instance.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    /// To the instance.
-    Ingress,
-    /// From the instance.
-    Egress,
-}
-
-/// What a rule does with traffic it matches.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum RulePolicy {
-    /// Let it through.
-    Accept,
-    /// Drop it without an answer.
-    Drop,
-}
-
-/// The protocol a rule is about.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-    /// ICMP for IPv4.
-    Icmp,
-    /// ICMP for IPv6.
-    Icmpv6,
-    /// GRE.
-    Gre,
-    /// Every protocol.
-    All,
-}
-
-/// Ports `first` to `last`, both included.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-pub struct PortRange {
-    /// The first port.
-    pub first: u16,
-    /// The last port.
-    pub last: u16,
-}
-
-/// The other side of the traffic.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Peer {
-    /// Addresses.
-    Cidr(IpNet),
-    /// The members of a group of the same VPC.
-    Group(SecurityGroupId),
-}
-
-/// What a rule says. Two rules that say the same are the same rule.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-pub struct RuleSpec {
-    /// Which way.
-    pub direction: Direction,
-    /// Accept or drop.
-    pub policy: RulePolicy,
-    /// 1 (first) to 100. At equal priority, drop wins.
-    pub priority: u8,
-    /// Which protocol.
-    pub protocol: Protocol,
-    /// Destination ports; `None`: every one (`-1/-1`). Only TCP and UDP have ports.
-    pub ports: Option<PortRange>,
-    /// Source ports; `None`: every one.
-    pub source_ports: Option<PortRange>,
-    /// The other side.
-    pub peer: Peer,
-}
 
 /// A rule of a group.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -103,19 +15,6 @@ pub struct SecurityGroupRule {
     pub description: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
-}
-
-/// Whether members of a group reach each other without a rule.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum InnerAccessPolicy {
-    /// They do, whatever the rules say.
-    #[default]
-    Accept,
-    /// Only as the rules say.
-    Drop,
 }
 
 /// A security group (basic: inbound denied, outbound allowed, unless a rule says otherwise).
@@ -137,4 +36,19 @@ pub struct SecurityGroup {
     pub rules: Vec<SecurityGroupRule>,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+impl SecurityGroup {
+    /// What it means for packets.
+    ///
+    /// # Errors
+    /// When a rule of the record cannot be.
+    pub fn to_group(&self) -> Result<Group, GroupError> {
+        let mut group = Group::new(self.id, GroupKind::Basic);
+        group.inner_access = self.inner_access;
+        for rule in &self.rules {
+            group.authorize(rule.spec)?;
+        }
+        Ok(group)
+    }
 }

@@ -1,31 +1,107 @@
 //! Disks.
 
 use crate::{
-    Control, Result,
+    Control, ControlError, ErrorKind, Result,
     commands::{CreateDisk, DiskFilter},
-    model::Disk,
-    use_cases::unwired,
+    core::{Transaction, check_room},
+    model::{Disk, DiskRole, DiskState, EventSubject},
+    tokens::Ticket,
+    use_cases::{check_names, networks::first_of, oldest_first},
 };
+use instance::admission::check_disk_size;
 use types::DiskId;
 
 impl Control {
-    /// Makes an empty data disk (ECS CreateDisk); it is `Creating` until its file is there.
-    pub async fn create_disk(&self, _command: CreateDisk) -> Result<Disk> {
-        unwired()
+    /// Makes an empty data disk (ECS CreateDisk). Answers when it is `Available`.
+    pub async fn create_disk(&self, command: CreateDisk) -> Result<Disk> {
+        check_names(command.name.as_deref(), None)?;
+        check_disk_size(command.size)?;
+        let ticket = Ticket::new("CreateDisk", &command.request, &command)?;
+        let create = move |transaction: &mut Transaction<'_>| {
+            if let Some(ids) = ticket.former::<DiskId>(transaction)? {
+                return first_of(transaction, &ids, "DiskId", "disk");
+            }
+            let limit = transaction.core().settings.limits.max_disks;
+            check_room("disks", transaction.list::<Disk>()?.len(), 1, limit)?;
+            ticket.end_dry_run()?;
+            let disk = Disk {
+                id: DiskId::generate(transaction.random()),
+                name: command.name,
+                role: DiskRole::Data,
+                state: DiskState::Creating,
+                size: command.size,
+                image: None,
+                instance: None,
+                delete_with_instance: false,
+                allocated: false,
+                created_at: transaction.core().now(),
+                attached_at: None,
+            };
+            transaction.put(&disk)?;
+            let message = format!("disk {} of {} is being made", disk.id, disk.size);
+            transaction.event(EventSubject::Disk(disk.id, Some(disk.state)), message);
+            ticket.answered(transaction, &[disk.id])?;
+            Ok(disk)
+        };
+        let disk = self.core().write(create).await?;
+        if disk.state != DiskState::Creating {
+            return Ok(disk);
+        }
+        self.inner.disks.finish(disk).await
     }
 
     /// The disk of that id (`InvalidDiskId.NotFound`).
-    pub async fn disk(&self, _id: DiskId) -> Result<Disk> {
-        unwired()
+    pub async fn disk(&self, id: DiskId) -> Result<Disk> {
+        self.core().get(&id)?.ok_or_else(|| unknown(id))
     }
 
     /// The disks the filter lets through, oldest first (ECS DescribeDisks).
-    pub async fn disks(&self, _filter: &DiskFilter) -> Result<Vec<Disk>> {
-        unwired()
+    pub async fn disks(&self, filter: &DiskFilter) -> Result<Vec<Disk>> {
+        let mut disks = self.core().list::<Disk>()?;
+        disks.retain(|disk| {
+            (filter.ids.is_empty() || filter.ids.contains(&disk.id))
+                && (filter.instance.is_none() || disk.instance == filter.instance)
+        });
+        oldest_first(&mut disks, |disk| (disk.created_at, disk.id));
+        Ok(disks)
     }
 
     /// Deletes a disk of no instance (ECS DeleteDisk; `IncorrectDiskStatus` otherwise).
-    pub async fn delete_disk(&self, _id: DiskId) -> Result<()> {
-        unwired()
+    pub async fn delete_disk(&self, id: DiskId) -> Result<()> {
+        let delete = move |transaction: &mut Transaction<'_>| {
+            let mut disk = transaction.get::<Disk>(&id)?.ok_or_else(|| unknown(id))?;
+            if disk.state == DiskState::Deleting {
+                return Ok(disk);
+            }
+            if disk.state != DiskState::Available {
+                let of = disk
+                    .instance
+                    .map(|instance| format!(" of instance {instance}"))
+                    .unwrap_or_default();
+                let message = format!(
+                    "The disk {id} is {}{of}; only an Available disk can be deleted.",
+                    disk.state.name()
+                );
+                return Err(ControlError::new(
+                    ErrorKind::IncorrectState,
+                    "IncorrectDiskStatus",
+                    message,
+                )
+                .with_next_step("Release the instance it is of first."));
+            }
+            disk.state = DiskState::Deleting;
+            transaction.put(&disk)?;
+            transaction.event(
+                EventSubject::Disk(id, Some(disk.state)),
+                format!("disk {id} is being deleted"),
+            );
+            Ok(disk)
+        };
+        let disk = self.core().write(delete).await?;
+        self.inner.disks.remove(disk.id).await
     }
+}
+
+pub(crate) fn unknown(id: DiskId) -> ControlError {
+    ControlError::not_found("DiskId", "disk", &id)
 }

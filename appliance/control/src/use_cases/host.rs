@@ -2,34 +2,93 @@
 
 use crate::{
     Control, Result,
-    model::{Event, Health, HostInfo},
-    use_cases::unwired,
+    core::blocking,
+    model::{Capacity, Disk, Event, Health, HealthCheck, HostInfo, Instance, PolicyKind},
 };
 use tokio::sync::broadcast;
+use types::ByteCount;
 
 impl Control {
     /// What the host has and what of it is given.
     pub async fn host(&self) -> Result<HostInfo> {
-        unwired()
+        let core = self.core();
+        let instances = core.list::<Instance>()?;
+        let volumes = core.ports.volumes.clone();
+        let space = blocking(move || volumes.space()).await??;
+        let disks: ByteCount = core.list::<Disk>()?.iter().map(|disk| disk.size).sum();
+        let holding = || {
+            instances
+                .iter()
+                .filter(|instance| instance.state.holds_capacity())
+        };
+        Ok(HostInfo {
+            id: core.host,
+            version: core.settings.version.clone(),
+            vcpus: Capacity {
+                total: core.settings.vcpus,
+                used: holding().fold(0, |sum, instance| sum.saturating_add(instance.vcpus)),
+            },
+            memory: Capacity {
+                total: core.settings.memory,
+                used: holding().map(|instance| instance.memory).sum(),
+            },
+            disk: Capacity {
+                total: space.total,
+                used: disks,
+            },
+            instances_running: u64::try_from(holding().count()).unwrap_or(u64::MAX),
+            instances_total: u64::try_from(instances.len()).unwrap_or(u64::MAX),
+            started_at: core.started_at,
+        })
     }
 
     /// Whether the host works.
     pub async fn health(&self) -> Health {
+        let core = self.core();
+        let volumes = core.ports.volumes.clone();
+        let store = core
+            .list::<crate::records::HostRecord>()
+            .err()
+            .map(|error| error.to_string());
+        let pool = match blocking(move || volumes.space()).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.chain()),
+            Err(error) => Some(error.to_string()),
+        };
+        let check = |name: &str, message: Option<String>| HealthCheck {
+            name: name.to_owned(),
+            ok: message.is_none(),
+            message,
+        };
+        let mut checks = vec![check("store", store), check("pool", pool)];
+        for policy in core.ports.policies.status() {
+            let name = match policy.kind {
+                PolicyKind::Scheduler => "scheduler",
+                PolicyKind::Billing => "billing",
+            };
+            let why = || {
+                policy
+                    .last_error
+                    .clone()
+                    .unwrap_or_else(|| "the built-in policy decides".to_owned())
+            };
+            checks.push(check(name, (!policy.healthy).then(why)));
+        }
         Health {
-            ok: true,
-            version: self.inner.settings.version.clone(),
-            checks: Vec::new(),
+            ok: checks.iter().all(|check| check.ok),
+            version: core.settings.version.clone(),
+            checks,
         }
     }
 
     /// What happens from now on. A receiver that falls behind by more than 1,024 events misses the oldest; the
     /// sequence numbers show it.
     pub fn subscribe(&self) -> broadcast::Receiver<Event> {
-        broadcast::channel(1).1
+        self.core().subscribe()
     }
 
     /// Now, on the clock that [`crate::commands::Request::received_ns`] is read from.
     pub fn monotonic_ns(&self) -> u64 {
-        self.inner.ports.clock.monotonic_ns()
+        self.core().ports.clock.monotonic_ns()
     }
 }

@@ -1,96 +1,393 @@
-//! Instances.
+//! Instances, once they are made.
 
 use crate::{
-    Control, Result,
-    commands::{InstanceFilter, ModifyInstance, RunInstances},
-    model::{Console, Instance, State},
-    use_cases::unwired,
+    Control, ControlError, ErrorKind, Result,
+    commands::{InstanceFilter, ModifyInstance},
+    core::{Transaction, sentence},
+    model::{Console, EventSubject, Instance, Intent, State, Timings},
+    placing::{self, Hosts, Wanted},
+    ports::PortErrorKind,
+    use_cases::{check_names, oldest_first},
 };
 use bytes::Bytes;
 use futures_util::{Stream, stream};
+use instance::{Change, IncorrectStatus, Operation, admission::check_tags};
+use placement::NoStock;
 use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
 use types::InstanceId;
 
-impl Control {
-    /// Makes instances and starts them (ECS RunInstances). Answers as soon as they are placed and on stable storage:
-    /// `Pending`, or `Stopped` when they are not to be started.
-    pub async fn run_instances(&self, _command: RunInstances) -> Result<Vec<Instance>> {
-        unwired()
-    }
+/// The most console output one call gives.
+const MAX_CONSOLE_CHUNK: usize = 1 << 20;
+/// How long a follower waits for output before it looks whether the instance is still there.
+const CONSOLE_WAIT: Duration = Duration::from_secs(5);
 
+impl Control {
     /// The instance of that id (`InvalidInstanceId.NotFound`).
-    pub async fn instance(&self, _id: InstanceId) -> Result<Instance> {
-        unwired()
+    pub async fn instance(&self, id: InstanceId) -> Result<Instance> {
+        self.core().get(&id)?.ok_or_else(|| unknown(id))
     }
 
     /// The instances the filter lets through, oldest first (ECS DescribeInstances).
-    pub async fn instances(&self, _filter: &InstanceFilter) -> Result<Vec<Instance>> {
-        unwired()
+    pub async fn instances(&self, filter: &InstanceFilter) -> Result<Vec<Instance>> {
+        let mut instances = self.core().list::<Instance>()?;
+        instances.retain(|instance| lets_through(filter, instance));
+        oldest_first(&mut instances, |instance| {
+            (instance.created_at, instance.id)
+        });
+        Ok(instances)
     }
 
     /// Waits until the instance is in one of `states`, or `timeout` is over (`Timeout`), or it is released (`NotFound`).
     pub async fn wait_for_instance(
         &self,
-        _id: InstanceId,
-        _states: &[State],
-        _timeout: Duration,
+        id: InstanceId,
+        states: &[State],
+        timeout: Duration,
     ) -> Result<Instance> {
-        unwired()
+        let mut events = self.subscribe();
+        let reached = async {
+            loop {
+                let instance = self.instance(id).await?;
+                if states.contains(&instance.state) {
+                    return Ok(instance);
+                }
+                loop {
+                    match events.recv().await {
+                        Ok(event) if matches!(event.subject, EventSubject::Instance(of, _) if of == id) => {
+                            break;
+                        }
+                        Ok(_) => {}
+                        Err(RecvError::Lagged(_)) => break,
+                        Err(RecvError::Closed) => return Err(shutting_down()),
+                    }
+                }
+            }
+        };
+        match tokio::time::timeout(timeout, reached).await {
+            Ok(instance) => instance,
+            Err(_) => {
+                let state = self.instance(id).await?.state;
+                let names: Vec<&str> = states.iter().map(|state| state.name()).collect();
+                let message = format!(
+                    "Instance {id} is still {state} after {timeout:?}, not {}.",
+                    names.join(" or ")
+                );
+                Err(ControlError::new(ErrorKind::Timeout, "Timeout", message)
+                    .with_next_step("Wait longer, or read the instance's console."))
+            }
+        }
     }
 
     /// Starts a stopped instance (ECS StartInstance). `received_ns`: when the request came in, see
     /// [`Control::monotonic_ns`].
     pub async fn start_instance(
         &self,
-        _id: InstanceId,
-        _received_ns: Option<u64>,
+        id: InstanceId,
+        received_ns: Option<u64>,
     ) -> Result<Instance> {
-        unwired()
+        let received_ns = received_ns.unwrap_or_else(|| self.monotonic_ns());
+        let start = move |transaction: &mut Transaction<'_>| {
+            let mut instance = transaction
+                .get::<Instance>(&id)?
+                .ok_or_else(|| unknown(id))?;
+            permit(&instance, Operation::Start)?;
+            let wanted = Wanted {
+                instance: id,
+                instance_type: instance.instance_type.clone(),
+                vcpus: instance.vcpus,
+                memory: instance.memory,
+            };
+            // Stopped, it had given its room back: it is placed anew.
+            let decision = match Hosts::new(transaction)?.place(transaction.core(), wanted) {
+                Ok(decision) => decision,
+                Err(refusal) => {
+                    placing::record(transaction, &refusal.decision)?;
+                    return Ok(Err(refusal));
+                }
+            };
+            placing::record(transaction, &decision)?;
+            instance.decision = decision.id;
+            begin_start(&mut instance, received_ns);
+            put(transaction, &mut instance)?;
+            Ok(Ok(instance))
+        };
+        let started: std::result::Result<Instance, NoStock> = self.core().write(start).await?;
+        let instance = started.map_err(|refusal| placing::no_stock(&refusal))?;
+        self.inner.instances.look_after(id);
+        Ok(instance)
     }
 
     /// Stops an instance (ECS StopInstance): presses the power button and gives the guest the grace period; with
     /// `force`, or after it, takes the machine away.
-    pub async fn stop_instance(&self, _id: InstanceId, _force: bool) -> Result<Instance> {
-        unwired()
+    pub async fn stop_instance(&self, id: InstanceId, force: bool) -> Result<Instance> {
+        let operation = Operation::Stop { force };
+        let intent = if force {
+            Intent::StoppedByForce
+        } else {
+            Intent::Stopped
+        };
+        self.change_intent(id, operation, move |instance| {
+            instance.intent = intent;
+            instance.restart = false;
+        })
+        .await
     }
 
     /// Stops a running instance and starts it again (ECS RebootInstance).
-    pub async fn reboot_instance(&self, _id: InstanceId, _force: bool) -> Result<Instance> {
-        unwired()
+    pub async fn reboot_instance(&self, id: InstanceId, force: bool) -> Result<Instance> {
+        let intent = if force {
+            Intent::StoppedByForce
+        } else {
+            Intent::Stopped
+        };
+        self.change_intent(id, Operation::Reboot, move |instance| {
+            instance.intent = intent;
+            instance.restart = true;
+        })
+        .await
     }
 
     /// Releases an instance (ECS DeleteInstance): a stopped one, or with `force` any. Disks with delete-with-instance
     /// go with it, the others become Available. Answers when that is on stable storage; it is gone when `instance`
     /// says `NotFound`.
-    pub async fn delete_instance(&self, _id: InstanceId, _force: bool) -> Result<()> {
-        unwired()
+    pub async fn delete_instance(&self, id: InstanceId, force: bool) -> Result<()> {
+        let release = move |transaction: &mut Transaction<'_>| {
+            let mut instance = transaction
+                .get::<Instance>(&id)?
+                .ok_or_else(|| unknown(id))?;
+            if instance.intent == Intent::Released {
+                return Ok(());
+            }
+            if instance.deletion_protection {
+                let message = format!("Instance {id} is protected from release.");
+                return Err(ControlError::new(
+                    ErrorKind::Denied,
+                    "InvalidOperation.DeletionProtection",
+                    message,
+                )
+                .with_next_step("Take its deletion protection away first."));
+            }
+            permit(&instance, Operation::Release { force })?;
+            instance.intent = Intent::Released;
+            instance.restart = false;
+            if let Some(state) = instance.state.after(Change::Stop) {
+                instance.state = state;
+            }
+            put(transaction, &mut instance)
+        };
+        self.core().write(release).await?;
+        self.inner.instances.look_after(id);
+        Ok(())
     }
 
     /// Changes attributes (ECS ModifyInstanceAttribute).
     pub async fn modify_instance(
         &self,
-        _id: InstanceId,
-        _change: ModifyInstance,
+        id: InstanceId,
+        change: ModifyInstance,
     ) -> Result<Instance> {
-        unwired()
+        check_names(change.name.as_deref(), change.description.as_deref())?;
+        change
+            .tags
+            .as_ref()
+            .map(|tags| check_tags(tags.iter()))
+            .transpose()?;
+        let modify = move |transaction: &mut Transaction<'_>| {
+            let mut instance = transaction
+                .get::<Instance>(&id)?
+                .ok_or_else(|| unknown(id))?;
+            instance.name = change.name.or(instance.name);
+            instance.description = change.description.or(instance.description);
+            instance.deletion_protection = change
+                .deletion_protection
+                .unwrap_or(instance.deletion_protection);
+            instance.tags = change.tags.unwrap_or(instance.tags);
+            instance.generation += 1;
+            transaction.put(&instance)?;
+            Ok(instance)
+        };
+        self.core().write(modify).await
     }
 
     /// At most `max` bytes of console output from `offset` on (ECS GetInstanceConsoleOutput). Empty at the end.
-    pub async fn console(&self, _id: InstanceId, _offset: u64, _max: usize) -> Result<Console> {
-        unwired()
+    pub async fn console(&self, id: InstanceId, offset: u64, max: usize) -> Result<Console> {
+        self.instance(id).await?;
+        self.console_wait(id, offset, max, Duration::ZERO).await
     }
 
     /// Console output from `offset` on as it comes, over stops and starts, until the instance is released.
     pub fn follow_console(
         &self,
-        _id: InstanceId,
-        _offset: u64,
+        id: InstanceId,
+        offset: u64,
     ) -> impl Stream<Item = Result<Console>> + Send + use<> {
-        stream::empty()
+        let control = self.clone();
+        stream::unfold(Some(offset), move |offset| {
+            let control = control.clone();
+            async move {
+                let offset = offset?;
+                loop {
+                    match control.instance(id).await {
+                        Ok(_) => {}
+                        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+                        Err(error) => return Some((Err(error), None)),
+                    }
+                    match control
+                        .console_wait(id, offset, MAX_CONSOLE_CHUNK, CONSOLE_WAIT)
+                        .await
+                    {
+                        Ok(console) if console.data.is_empty() => {}
+                        Ok(console) => {
+                            let next = console.next();
+                            return Some((Ok(console), Some(next)));
+                        }
+                        Err(error) => return Some((Err(error), None)),
+                    }
+                }
+            }
+        })
+    }
+
+    async fn console_wait(
+        &self,
+        id: InstanceId,
+        offset: u64,
+        max: usize,
+        wait: Duration,
+    ) -> Result<Console> {
+        let machines = &self.core().ports.machines;
+        match machines
+            .console_output(id, offset, max.min(MAX_CONSOLE_CHUNK), wait)
+            .await
+        {
+            Ok(output) => Ok(Console {
+                offset: output.offset,
+                data: output.data,
+            }),
+            // No machine yet, so no output either.
+            Err(error) if error.kind == PortErrorKind::NotFound => {
+                tokio::time::sleep(wait.min(Duration::from_millis(200))).await;
+                Ok(Console {
+                    offset,
+                    data: Bytes::new(),
+                })
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Types into the console of a running instance.
-    pub async fn console_input(&self, _id: InstanceId, _data: Bytes) -> Result<()> {
-        unwired()
+    pub async fn console_input(&self, id: InstanceId, data: Bytes) -> Result<()> {
+        let instance = self.instance(id).await?;
+        permit(&instance, Operation::ConsoleInput)?;
+        Ok(self.core().ports.machines.console_input(id, data).await?)
     }
+
+    /// Writes what is intended for an instance, if its state allows it, and wakes who leads it there.
+    async fn change_intent(
+        &self,
+        id: InstanceId,
+        operation: Operation,
+        change: impl FnOnce(&mut Instance) + Send + 'static,
+    ) -> Result<Instance> {
+        let write = move |transaction: &mut Transaction<'_>| {
+            let mut instance = transaction
+                .get::<Instance>(&id)?
+                .ok_or_else(|| unknown(id))?;
+            permit(&instance, operation)?;
+            change(&mut instance);
+            if let Some(state) = instance.state.after(Change::Stop) {
+                instance.state = state;
+            }
+            put(transaction, &mut instance)?;
+            Ok(instance)
+        };
+        let instance = self.core().write(write).await?;
+        self.inner.instances.look_after(id);
+        Ok(instance)
+    }
+}
+
+/// Makes a stopped instance one that starts.
+pub(crate) fn begin_start(instance: &mut Instance, requested_ns: u64) {
+    if let Some(state) = instance.state.after(Change::Start) {
+        instance.state = state;
+    }
+    instance.intent = Intent::Running;
+    instance.restart = false;
+    instance.stop_reason = None;
+    instance.run += 1;
+    instance.timings = Timings::default();
+    instance.requested_ns = requested_ns;
+}
+
+/// Keeps an instance whose state may have changed, and says so.
+pub(crate) fn put(transaction: &mut Transaction<'_>, instance: &mut Instance) -> Result<()> {
+    instance.generation += 1;
+    transaction.put(instance)?;
+    let why = instance
+        .stop_reason
+        .as_ref()
+        .map(|reason| format!(": {reason}"))
+        .unwrap_or_default();
+    let message = format!("instance {} is {}{why}", instance.id, instance.state);
+    transaction.event(
+        EventSubject::Instance(instance.id, Some(instance.state)),
+        message,
+    );
+    Ok(())
+}
+
+fn unknown(id: InstanceId) -> ControlError {
+    ControlError::not_found("InstanceId", "instance", &id)
+}
+
+fn shutting_down() -> ControlError {
+    ControlError::new(
+        ErrorKind::Internal,
+        "ServiceUnavailable",
+        "The daemon is shutting down.",
+    )
+    .with_next_step("Try again when it is back.")
+}
+
+fn permit(instance: &Instance, operation: Operation) -> Result<()> {
+    if instance.intent == Intent::Released {
+        let message = format!("Instance {} is being released.", instance.id);
+        return Err(ControlError::new(
+            ErrorKind::IncorrectState,
+            "IncorrectInstanceStatus",
+            message,
+        ));
+    }
+    operation
+        .permit(instance.state)
+        .map_err(|error: IncorrectStatus| {
+            let message = sentence(&format!("instance {}: {error}", instance.id));
+            ControlError::new(
+                ErrorKind::IncorrectState,
+                "IncorrectInstanceStatus",
+                message,
+            )
+            .with_next_step("Wait for that state, or bring it about.")
+        })
+}
+
+fn lets_through(filter: &InstanceFilter, instance: &Instance) -> bool {
+    (filter.ids.is_empty() || filter.ids.contains(&instance.id))
+        && (filter.states.is_empty() || filter.states.contains(&instance.state))
+        && (filter.name.is_none() || instance.name == filter.name)
+        && filter.image.is_none_or(|image| instance.image == image)
+        && filter.vpc.is_none_or(|vpc| instance.vpc == vpc)
+        && filter
+            .vswitch
+            .is_none_or(|vswitch| instance.vswitch == vswitch)
+        && filter
+            .security_group
+            .is_none_or(|group| instance.security_groups.contains(&group))
+        && filter
+            .tags
+            .iter()
+            .all(|(key, value)| instance.tags.get(key) == Some(value))
 }

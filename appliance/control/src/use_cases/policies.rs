@@ -1,36 +1,81 @@
 //! Decisions and charges.
 
 use crate::{
-    Control, Result,
+    Control, ControlError, Result,
     commands::{ChargeFilter, DecisionFilter},
     model::{Charge, ChargeTotal, Decision, PolicyStatus},
-    use_cases::unwired,
+    records::{ChargeRecord, DecisionRecord},
+    use_cases::oldest_first,
 };
-use types::DecisionId;
+use std::collections::BTreeMap;
+use types::{Currency, DecisionId, Money};
 
 impl Control {
     /// The decision of that id (`InvalidDecisionId.NotFound`).
-    pub async fn decision(&self, _id: DecisionId) -> Result<Decision> {
-        unwired()
+    pub async fn decision(&self, id: DecisionId) -> Result<Decision> {
+        let found = self
+            .core()
+            .get::<DecisionRecord>(&id)?
+            .map(|record| record.0);
+        found.ok_or_else(|| ControlError::not_found("DecisionId", "decision", &id))
     }
 
     /// The decisions the filter lets through, oldest first; refused ones too.
-    pub async fn decisions(&self, _filter: &DecisionFilter) -> Result<Vec<Decision>> {
-        unwired()
+    pub async fn decisions(&self, filter: &DecisionFilter) -> Result<Vec<Decision>> {
+        let records = self.core().list::<DecisionRecord>()?.into_iter();
+        let mut decisions: Vec<Decision> = records.map(|record| record.0).collect();
+        decisions.retain(|decision| {
+            filter
+                .instance
+                .is_none_or(|instance| decision.instance == instance)
+        });
+        oldest_first(&mut decisions, |decision| (decision.time, decision.id));
+        Ok(decisions)
     }
 
     /// The charges the filter lets through, oldest first.
-    pub async fn charges(&self, _filter: &ChargeFilter) -> Result<Vec<Charge>> {
-        unwired()
+    pub async fn charges(&self, filter: &ChargeFilter) -> Result<Vec<Charge>> {
+        let records = self.core().list::<ChargeRecord>()?.into_iter();
+        let lets_through = |charge: &Charge| {
+            filter
+                .instance
+                .is_none_or(|instance| charge.instance() == Some(instance))
+                && filter.from.is_none_or(|from| charge.to > from)
+                && filter.to.is_none_or(|to| charge.from < to)
+        };
+        Ok(records
+            .map(|record| record.charge)
+            .filter(lets_through)
+            .collect())
     }
 
     /// The sum of those charges per resource and currency.
-    pub async fn charge_totals(&self, _filter: &ChargeFilter) -> Result<Vec<ChargeTotal>> {
-        unwired()
+    pub async fn charge_totals(&self, filter: &ChargeFilter) -> Result<Vec<ChargeTotal>> {
+        let mut totals: BTreeMap<(String, Currency), ChargeTotal> = BTreeMap::new();
+        for charge in self.charges(filter).await? {
+            let currency = charge.money.currency;
+            let total = totals
+                .entry((charge.resource.clone(), currency))
+                .or_insert_with(|| ChargeTotal {
+                    resource: charge.resource,
+                    seconds: 0,
+                    amount: Money::zero(currency),
+                });
+            total.seconds = total.seconds.saturating_add(charge.seconds);
+            total.amount = total.amount.checked_add(charge.money).map_err(|error| {
+                ControlError::internal("The charges cannot be added up.", error)
+            })?;
+        }
+        Ok(totals.into_values().collect())
+    }
+
+    /// Charges everything that was used until now, without waiting for the next metering tick.
+    pub async fn meter_now(&self) -> Result<()> {
+        self.core().charge().await.map(drop)
     }
 
     /// The policies in force.
     pub fn policies(&self) -> Vec<PolicyStatus> {
-        self.inner.ports.policies.status()
+        self.core().ports.policies.status()
     }
 }

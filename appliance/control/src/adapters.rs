@@ -1,0 +1,135 @@
+//! Adapters that need no more than this crate depends on: the pool as volumes, the system's clock and randomness.
+
+use crate::{
+    model::ImagePartKind,
+    ports::{
+        Clock, Entropy, OpenDisk, PartWriter, PortError, PortErrorKind, PortResult, PresentVolumes,
+        Space, StoredPart, Volumes,
+    },
+};
+use pool::{ErrorKind, Part, Pool, PoolError};
+use rustix::time::{ClockId, clock_gettime};
+use std::{fs::File, time::SystemTime};
+use types::{ByteCount, DiskId, ImageId, Timestamp};
+
+/// The system's clocks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_system_time(SystemTime::now())
+    }
+
+    fn monotonic_ns(&self) -> u64 {
+        let now = clock_gettime(ClockId::Monotonic);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+        let nanoseconds = u64::try_from(now.tv_nsec).unwrap_or_default();
+        seconds
+            .saturating_mul(1_000_000_000)
+            .saturating_add(nanoseconds)
+    }
+}
+
+/// The kernel's random source.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    fn random(&self) -> u128 {
+        let mut bytes = [0_u8; 16];
+        let mut filled = 0;
+        // 16 bytes come in one piece once the source is seeded; a signal may interrupt the wait before that.
+        while filled < bytes.len() {
+            filled += rustix::rand::getrandom(
+                &mut bytes[filled..],
+                rustix::rand::GetRandomFlags::empty(),
+            )
+            .unwrap_or(0);
+        }
+        u128::from_ne_bytes(bytes)
+    }
+}
+
+impl From<PoolError> for PortError {
+    fn from(error: PoolError) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::NotFound => PortErrorKind::NotFound,
+            ErrorKind::Full => PortErrorKind::Exhausted,
+            ErrorKind::Unsupported => PortErrorKind::Unsupported,
+            ErrorKind::Invalid => PortErrorKind::Invalid,
+            ErrorKind::Io => PortErrorKind::Failed,
+        };
+        let this = Self::new(kind, error.to_string()).with_next_step(error.next_step());
+        match std::error::Error::source(&error) {
+            Some(cause) => this.with_source(std::io::Error::other(cause.to_string())),
+            None => this,
+        }
+    }
+}
+
+const fn part(kind: ImagePartKind) -> Part {
+    match kind {
+        ImagePartKind::Kernel => Part::Kernel,
+        ImagePartKind::Initrd => Part::Initrd,
+        ImagePartKind::Disk => Part::Disk,
+    }
+}
+
+impl PartWriter for pool::PartWriter {
+    fn write(&mut self, data: &[u8]) -> PortResult<()> {
+        Ok(Self::write(self, data)?)
+    }
+
+    fn finish(self: Box<Self>) -> PortResult<StoredPart> {
+        let pool::StoredPart { size, sha256 } = Self::finish(*self)?;
+        Ok(StoredPart { size, sha256 })
+    }
+}
+
+impl Volumes for Pool {
+    fn receive_part(&self, image: ImageId, kind: ImagePartKind) -> PortResult<Box<dyn PartWriter>> {
+        Ok(Box::new(Self::receive_part(self, image, part(kind))?))
+    }
+
+    fn open_part(&self, image: ImageId, kind: ImagePartKind) -> PortResult<File> {
+        Ok(Self::open_part(self, image, part(kind))?)
+    }
+
+    fn delete_image(&self, image: ImageId) -> PortResult<()> {
+        Ok(Self::delete_image(self, image)?)
+    }
+
+    fn clone_disk(&self, disk: DiskId, image: ImageId, size: ByteCount) -> PortResult<()> {
+        Ok(Self::clone_disk(self, disk, image, size)?)
+    }
+
+    fn create_disk(&self, disk: DiskId, size: ByteCount) -> PortResult<()> {
+        Ok(Self::create_disk(self, disk, size)?)
+    }
+
+    fn sync_disk(&self, disk: DiskId) -> PortResult<()> {
+        Ok(Self::sync_disk(self, disk)?)
+    }
+
+    fn open_disk(&self, disk: DiskId) -> PortResult<OpenDisk> {
+        let pool::OpenDisk { file, size, direct } = Self::open_disk(self, disk)?;
+        Ok(OpenDisk { file, size, direct })
+    }
+
+    fn delete_disk(&self, disk: DiskId) -> PortResult<()> {
+        Ok(Self::delete_disk(self, disk)?)
+    }
+
+    fn list(&self) -> PortResult<PresentVolumes> {
+        Ok(PresentVolumes {
+            disks: self.disks()?,
+            images: self.images()?,
+        })
+    }
+
+    fn space(&self) -> PortResult<Space> {
+        let pool::Space { total, free } = Self::space(self)?;
+        Ok(Space { total, free })
+    }
+}

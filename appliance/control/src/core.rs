@@ -1,0 +1,320 @@
+//! What use cases and reconcilers share: the store with the ledger beside it, the ports, and the event stream.
+//!
+//! Every change goes through [`Core::write`]: records, the ledger's entries and events of one change belong to one
+//! transaction, and the events go out once it is on stable storage.
+
+use crate::{
+    ControlError, ErrorKind, Result, Settings,
+    model::{Event, EventSubject},
+    ports::Ports,
+    records::{ChargeRecord, EntryRecord, HostRecord},
+};
+use ledger::{Change, Entry, Ledger, UsageKey};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
+use store::{Record, Store, StoreError, Writer};
+use tokio::sync::broadcast;
+use types::{HostId, Timestamp};
+
+/// Events a slow subscriber may fall behind by.
+const EVENT_BACKLOG: usize = 1024;
+
+pub(crate) struct Core {
+    pub(crate) settings: Settings,
+    pub(crate) ports: Ports,
+    pub(crate) host: HostId,
+    pub(crate) started_at: Timestamp,
+    store: Store,
+    /// As of the last transaction. Taken before a write transaction begins and held until it is committed.
+    ledger: Mutex<Ledger>,
+    events: broadcast::Sender<Event>,
+    sequence: AtomicU64,
+}
+
+impl From<StoreError> for ControlError {
+    fn from(error: StoreError) -> Self {
+        let next_step = error.next_step().to_owned();
+        let message = format!("The host's state cannot be used: {error}.");
+        Self::internal(message, error).with_next_step(next_step)
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind these locks is whole between any two statements that can panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Core {
+    /// Opens the store and replays the ledger. Blocks.
+    pub(crate) fn open(settings: Settings, ports: Ports) -> Result<Self> {
+        let store = Store::open(&settings.state_folder)?;
+        let wanted = settings
+            .host
+            .unwrap_or_else(|| HostId::generate(ports.entropy.random()));
+        let host = store.write::<_, StoreError>(|writer| {
+            let name = HostRecord::NAME.to_owned();
+            if let Some(kept) = writer.get::<HostRecord>(&name)? {
+                return Ok(kept.id);
+            }
+            writer.put(&HostRecord { name, id: wanted })?;
+            Ok(wanted)
+        })?;
+        let (entries, charges) = store.read::<_, StoreError>(|reader| {
+            Ok((
+                reader.list::<EntryRecord>()?,
+                reader.list::<ChargeRecord>()?,
+            ))
+        })?;
+        let entries = entries.iter().map(|record| &record.entry);
+        let ledger = Ledger::replay(entries, charges.iter().map(|record| &record.charge)).map_err(
+            |error| {
+                ControlError::internal("The usage ledger does not add up.", error).with_next_step(
+                    "Restore a copy of the state folder from before, or find out who changed it.",
+                )
+            },
+        )?;
+        Ok(Self {
+            started_at: ports.clock.now(),
+            settings,
+            ports,
+            host,
+            store,
+            ledger: Mutex::new(ledger),
+            events: broadcast::channel(EVENT_BACKLOG).0,
+            sequence: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.ports.clock.now()
+    }
+
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// One record. Does not wait for writers.
+    pub(crate) fn get<R: Record>(&self, key: &R::Key) -> Result<Option<R>> {
+        self.store.read(|reader| Ok(reader.get(key)?))
+    }
+
+    /// All records of a kind. Does not wait for writers.
+    pub(crate) fn list<R: Record>(&self) -> Result<Vec<R>> {
+        self.store.read(|reader| Ok(reader.list()?))
+    }
+
+    /// Changes the store in one transaction, on a thread that may block.
+    pub(crate) async fn write<T: Send + 'static>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let core = self.clone();
+        blocking(move || core.write_blocking(true, change)).await?
+    }
+
+    /// Changes the store without waiting for stable storage: for what a restart finds out anew.
+    pub(crate) async fn write_volatile<T: Send + 'static>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let core = self.clone();
+        blocking(move || core.write_blocking(false, change)).await?
+    }
+
+    fn write_blocking<T>(
+        &self,
+        durable: bool,
+        change: impl FnOnce(&mut Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut ledger = lock(&self.ledger);
+        let mut events = Vec::new();
+        let mut entries = Vec::new();
+        let run = |writer: &Writer| -> Result<T> {
+            let mut transaction = Transaction {
+                core: self,
+                writer,
+                ledger: &ledger,
+                usage: Vec::new(),
+                events: Vec::new(),
+            };
+            let done = change(&mut transaction)?;
+            let usage = std::mem::take(&mut transaction.usage);
+            events = std::mem::take(&mut transaction.events);
+            entries = ledger.prepare(usage, self.now()).map_err(|error| {
+                ControlError::internal("The usage ledger refuses a change.", error)
+            })?;
+            for entry in &entries {
+                writer.put(&EntryRecord::new(entry.clone()))?;
+            }
+            Ok(done)
+        };
+        let done = if durable {
+            self.store.write(run)?
+        } else {
+            self.store.write_volatile(run)?
+        };
+        append(&mut ledger, &entries)?;
+        drop(ledger);
+        self.publish(events);
+        Ok(done)
+    }
+
+    /// Charges every whole second of use that is not charged yet; how many charges that made. Blocks.
+    pub(crate) fn charge_blocking(&self) -> Result<usize> {
+        let mut ledger = lock(&self.ledger);
+        let rater = self.ports.policies.rater();
+        let charges = ledger.rate(&rater, self.now()).map_err(|error| {
+            ControlError::internal("Not even the built-in prices give an amount.", error)
+        })?;
+        if charges.is_empty() {
+            return Ok(0);
+        }
+        self.store.write::<_, StoreError>(|writer| {
+            charges
+                .iter()
+                .try_for_each(|charge| writer.put(&ChargeRecord::new(charge.clone())))
+        })?;
+        let mut events = Vec::new();
+        for charge in &charges {
+            ledger.record(charge).map_err(|error| {
+                ControlError::internal("The usage ledger refuses a charge.", error)
+            })?;
+            if let Some(instance) = charge.instance() {
+                let message = format!("{} s charged: {}", charge.seconds, charge.money);
+                events.push((EventSubject::Charge(instance), message));
+            }
+        }
+        drop(ledger);
+        self.publish(events);
+        Ok(charges.len())
+    }
+
+    pub(crate) async fn charge(self: &Arc<Self>) -> Result<usize> {
+        let core = self.clone();
+        blocking(move || core.charge_blocking()).await?
+    }
+
+    fn publish(&self, events: Vec<(EventSubject, String)>) {
+        let at = self.now();
+        for (subject, message) in events {
+            tracing::info!(kind = subject.kind(), "{message}");
+            let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
+            // Nobody may be listening.
+            let _ = self.events.send(Event {
+                sequence,
+                at,
+                subject,
+                message,
+            });
+        }
+    }
+}
+
+fn append(ledger: &mut Ledger, entries: &[Entry]) -> Result<()> {
+    for entry in entries {
+        ledger.append(entry).map_err(|error| {
+            ControlError::internal("The usage ledger refuses its own entry.", error)
+        })?;
+    }
+    Ok(())
+}
+
+/// Runs what may block on a thread that may.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| ControlError::internal("An operation broke off.", error))
+}
+
+/// A change under way.
+pub(crate) struct Transaction<'a> {
+    core: &'a Core,
+    writer: &'a Writer,
+    ledger: &'a Ledger,
+    usage: Vec<Change>,
+    events: Vec<(EventSubject, String)>,
+}
+
+impl Transaction<'_> {
+    pub(crate) fn core(&self) -> &Core {
+        self.core
+    }
+
+    pub(crate) fn get<R: Record>(&self, key: &R::Key) -> Result<Option<R>> {
+        Ok(self.writer.get(key)?)
+    }
+
+    pub(crate) fn list<R: Record>(&self) -> Result<Vec<R>> {
+        Ok(self.writer.list()?)
+    }
+
+    pub(crate) fn put<R: Record>(&self, record: &R) -> Result<()> {
+        Ok(self.writer.put(record)?)
+    }
+
+    pub(crate) fn delete<R: Record>(&self, key: &R::Key) -> Result<bool> {
+        Ok(self.writer.delete::<R>(key)?)
+    }
+
+    pub(crate) fn random(&self) -> u128 {
+        self.core.ports.entropy.random()
+    }
+
+    /// Says what happened, once it has.
+    pub(crate) fn event(&mut self, subject: EventSubject, message: impl Into<String>) {
+        self.events.push((subject, message.into()));
+    }
+
+    /// Use begins, unless it has.
+    pub(crate) fn open_usage(&mut self, usage: ledger::Usage) {
+        if self.ledger.open_interval(&usage.key()).is_none() {
+            self.usage.push(Change::Open(usage));
+        }
+    }
+
+    /// Use ends, if it has begun.
+    pub(crate) fn close_usage(&mut self, key: UsageKey) {
+        if self.ledger.open_interval(&key).is_some() {
+            self.usage.push(Change::Close(key));
+        }
+    }
+}
+
+/// Refuses `count` more of `what` than a table may hold.
+pub(crate) fn check_room(what: &'static str, there: usize, asked: usize, limit: u32) -> Result<()> {
+    instance::admission::check_quota(what, there, asked, limit).map_err(|refusal| {
+        let code = match what {
+            "instances" => "QuotaExceed.Instance",
+            "disks" => "QuotaExceed.Disk",
+            "VPCs" => "QuotaExceeded.Vpc",
+            "vswitches" => "QuotaExceeded.VSwitch",
+            "security groups" => "QuotaExceed.SecurityGroup",
+            _ => "QuotaExceeded",
+        };
+        ControlError::new(ErrorKind::QuotaExceeded, code, sentence(&refusal.message))
+            .with_next_step(format!("Delete {what} that are not needed."))
+    })
+}
+
+/// A message of a lower layer as a sentence.
+pub(crate) fn sentence(message: &str) -> String {
+    let mut characters = message.chars();
+    match characters.next() {
+        Some(first) => first
+            .to_uppercase()
+            .chain(characters)
+            .chain(['.'])
+            .collect(),
+        None => String::new(),
+    }
+}
+
+impl From<instance::admission::Refusal> for ControlError {
+    fn from(refusal: instance::admission::Refusal) -> Self {
+        Self::invalid(refusal.field, sentence(&refusal.message))
+    }
+}

@@ -1,0 +1,149 @@
+//! Leading the host to what is intended.
+//!
+//! ```text
+//!  use case ── intent ──► store ◄── observed, plan, steps ── one actor per instance ◄── machine events
+//!      └────── wake ─────────────────────────────────────────────▲
+//! ```
+//!
+//! An instance's actor alone changes its state; everybody else writes intents and wakes it. It takes no input but reads all,
+//! compares and converges: on a wake-up, on an event of its machine, and on a timer. What belongs to nobody is swept
+//! away at the start and on a timer.
+
+mod actor;
+mod disks;
+mod instances;
+mod networks;
+mod plan;
+mod release;
+mod start;
+mod sweep;
+
+pub(crate) use disks::Disks;
+pub(crate) use instances::Instances;
+pub(crate) use networks::Networks;
+
+use crate::{
+    Result,
+    core::Core,
+    model::{Instance, Intent, State},
+    ports::{Machine, MachineEvent},
+    use_cases::begin_start,
+};
+use std::{collections::HashMap, sync::Arc};
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use types::InstanceId;
+
+/// Takes over what a former daemon left: its machines, its interfaces, and what it had begun.
+pub(crate) async fn adopt(
+    core: &Arc<Core>,
+    networks: &Arc<Networks>,
+    instances: &Arc<Instances>,
+) -> Result<()> {
+    let records = core.list::<Instance>()?;
+    let mut machines: HashMap<InstanceId, Machine> = HashMap::new();
+    for machine in core.ports.machines.adopt().await? {
+        if records.iter().any(|record| record.id == machine.instance) {
+            tracing::info!(instance = %machine.instance, pid = machine.pid, "machine adopted");
+            machines.insert(machine.instance, machine);
+        } else {
+            tracing::warn!(instance = %machine.instance, pid = machine.pid, "ending a machine without a record");
+            core.ports.machines.kill(machine.instance).await?;
+        }
+    }
+    let running = |record: &&Instance| machines.contains_key(&record.id);
+    networks.resume(records.iter().filter(running)).await;
+    if core.settings.restart_vanished {
+        restart_vanished(core, &records, &machines).await?;
+    }
+    for record in &records {
+        instances.adopt(record.id, machines.remove(&record.id));
+    }
+    Ok(())
+}
+
+/// Has instances started again that ran when the host went down.
+async fn restart_vanished(
+    core: &Arc<Core>,
+    records: &[Instance],
+    machines: &HashMap<InstanceId, Machine>,
+) -> Result<()> {
+    let vanished = |record: &&Instance| {
+        record.state == State::Running
+            && record.intent == Intent::Running
+            && !machines.contains_key(&record.id)
+    };
+    let ids: Vec<InstanceId> = records
+        .iter()
+        .filter(vanished)
+        .map(|record| record.id)
+        .collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let requested_ns = core.ports.clock.monotonic_ns();
+    let begin = move |transaction: &mut crate::core::Transaction<'_>| {
+        for id in ids {
+            if let Some(mut instance) = transaction.get::<Instance>(&id)? {
+                transaction.close_usage(ledger::UsageKey::instance_running(id));
+                instance.state = State::Stopped;
+                begin_start(&mut instance, requested_ns);
+                crate::use_cases::put_instance(transaction, &mut instance)?;
+            }
+        }
+        Ok(())
+    };
+    core.write(begin).await
+}
+
+/// Starts what runs beside the actors: the events' distribution, the meter and the sweeper.
+pub(crate) fn spawn(
+    core: &Arc<Core>,
+    networks: &Arc<Networks>,
+    instances: &Arc<Instances>,
+    disks: &Disks,
+    events: mpsc::Receiver<MachineEvent>,
+    tasks: &TaskTracker,
+    end: &CancellationToken,
+) {
+    tasks.spawn(
+        end.clone()
+            .run_until_cancelled_owned(distribute(instances.clone(), events)),
+    );
+    tasks.spawn(
+        end.clone()
+            .run_until_cancelled_owned(meter(core.clone(), instances.clone())),
+    );
+    let sweeper = sweep::Sweeper::new(
+        core.clone(),
+        networks.clone(),
+        instances.clone(),
+        disks.clone(),
+    );
+    tasks.spawn(end.clone().run_until_cancelled_owned(sweeper.run()));
+}
+
+async fn distribute(instances: Arc<Instances>, mut events: mpsc::Receiver<MachineEvent>) {
+    while let Some(event) = events.recv().await {
+        instances.tell(event);
+    }
+}
+
+/// Charges what was used: at every tick, and as soon as an instance has stopped.
+async fn meter(core: Arc<Core>, instances: Arc<Instances>) {
+    let mut ticks = interval(core.settings.metering_interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = instances.stopped().notified() => {}
+        }
+        if let Err(error) = core.charge().await {
+            // Nothing is lost: the seconds are due at the next tick.
+            tracing::error!("use could not be charged: {error}");
+        }
+    }
+}

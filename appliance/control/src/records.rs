@@ -1,0 +1,107 @@
+//! What is kept in the store, and under which name.
+
+use crate::model::{
+    Charge, Decision, Disk, Image, Instance, NetworkInterface, SecurityGroup, Vpc, Vswitch,
+};
+use instance::TokenUse;
+use ledger::Entry;
+use serde::{Deserialize, Serialize};
+use store::Record;
+use types::{
+    DecisionId, DiskId, HostId, ImageId, InstanceId, InterfaceId, SecurityGroupId, Timestamp,
+    VpcId, VswitchId,
+};
+
+macro_rules! records {
+    ($($type:ty: $table:literal by $field:ident: $key:ty;)*) => {$(
+        impl Record for $type {
+            const TABLE: &'static str = $table;
+            type Key = $key;
+
+            fn key(&self) -> &Self::Key {
+                &self.$field
+            }
+        }
+    )*};
+}
+
+records! {
+    Image: "images" by id: ImageId;
+    Instance: "instances" by id: InstanceId;
+    Disk: "disks" by id: DiskId;
+    Vpc: "vpcs" by id: VpcId;
+    Vswitch: "vswitches" by id: VswitchId;
+    NetworkInterface: "interfaces" by id: InterfaceId;
+    SecurityGroup: "security_groups" by id: SecurityGroupId;
+    HostRecord: "host" by name: String;
+    TokenRecord: "client_tokens" by key: String;
+    EntryRecord: "usage" by key: String;
+    ChargeRecord: "charges" by key: String;
+}
+
+/// The host's own record; there is one.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct HostRecord {
+    pub(crate) name: String,
+    pub(crate) id: HostId,
+}
+
+impl HostRecord {
+    pub(crate) const NAME: &'static str = "self";
+}
+
+/// What a client token was used for.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct TokenRecord {
+    /// The operation and the token.
+    pub(crate) key: String,
+    #[serde(rename = "use")]
+    pub(crate) used: TokenUse<Vec<String>>,
+    pub(crate) at: Timestamp,
+}
+
+/// A placement decision. Of another crate's making, so it is wrapped.
+#[derive(Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct DecisionRecord(pub(crate) Decision);
+
+impl Record for DecisionRecord {
+    const TABLE: &'static str = "decisions";
+    type Key = DecisionId;
+
+    fn key(&self) -> &DecisionId {
+        &self.0.id
+    }
+}
+
+/// An entry of the usage ledger, under its number.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct EntryRecord {
+    key: String,
+    pub(crate) entry: Entry,
+}
+
+impl EntryRecord {
+    pub(crate) fn new(entry: Entry) -> Self {
+        Self {
+            key: format!("{:020}", entry.sequence),
+            entry,
+        }
+    }
+}
+
+/// A charge, under its start and id: listed in the order of time.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ChargeRecord {
+    key: String,
+    pub(crate) charge: Charge,
+}
+
+impl ChargeRecord {
+    pub(crate) fn new(charge: Charge) -> Self {
+        Self {
+            key: format!("{:020} {}", charge.from.unix_millis(), charge.id),
+            charge,
+        }
+    }
+}

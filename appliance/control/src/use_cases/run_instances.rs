@@ -1,0 +1,574 @@
+//! Making instances.
+
+use crate::{
+    Control, ControlError, ErrorKind, Result, addresses,
+    commands::{DataDisk, RunInstances},
+    core::{Transaction, check_room, sentence},
+    model::{
+        Disk, DiskRole, DiskState, EventSubject, Image, Instance, Intent, InterfaceState,
+        NetworkInterface, SecurityGroup, State, StopReason, Timings, Vpc, Vswitch,
+    },
+    placing::{self, Hosts, Wanted},
+    tokens::Ticket,
+    use_cases::{check_names, disks, images, networks::default_vswitch, security_groups},
+};
+use instance::{
+    Shape,
+    admission::{
+        MAX_DATA_DISKS, MAX_SECURITY_GROUPS, SizeLimits, check_amount, check_disk_size, check_tags,
+        join_cmdline,
+    },
+};
+use placement::NoStock;
+use std::{collections::BTreeSet, net::Ipv4Addr};
+use types::{ByteCount, DiskId, InstanceId, InterfaceId, MacAddress, SecurityGroupId, Timestamp};
+
+enum Accepted {
+    Made(Vec<Instance>),
+    /// A repeated request: what the first one made, as far as it is still there.
+    Former(Vec<InstanceId>),
+    /// Only the decisions were kept.
+    Refused(Box<NoStock>),
+}
+
+impl Control {
+    /// Makes instances and starts them (ECS RunInstances). Answers as soon as they are placed and on stable storage:
+    /// `Pending`, or `Stopped` when they are not to be started.
+    pub async fn run_instances(&self, command: RunInstances) -> Result<Vec<Instance>> {
+        let received_ns = command
+            .request
+            .received_ns
+            .unwrap_or_else(|| self.monotonic_ns());
+        let ticket = Ticket::new("RunInstances", &command.request, &command)?;
+        let accept = move |transaction: &mut Transaction<'_>| {
+            accept(transaction, command, &ticket, received_ns)
+        };
+        match self.core().write(accept).await? {
+            Accepted::Made(instances) => {
+                for instance in &instances {
+                    self.inner.instances.look_after(instance.id);
+                }
+                Ok(instances)
+            }
+            Accepted::Former(ids) => {
+                let mut instances = Vec::with_capacity(ids.len());
+                for id in ids {
+                    instances.push(self.instance(id).await?);
+                }
+                Ok(instances)
+            }
+            Accepted::Refused(refusal) => Err(placing::no_stock(&refusal)),
+        }
+    }
+}
+
+/// What all instances of a request have in common.
+struct Template {
+    command: RunInstances,
+    image: std::sync::Arc<Image>,
+    cmdline: String,
+    vcpus: u32,
+    memory: ByteCount,
+    system_disk: Option<ByteCount>,
+    received_ns: u64,
+    now: Timestamp,
+}
+
+/// Where they go, and what is taken there.
+struct Place {
+    vpc: Vpc,
+    vswitch: Vswitch,
+    groups: Vec<SecurityGroupId>,
+    addresses: BTreeSet<Ipv4Addr>,
+    macs: BTreeSet<MacAddress>,
+}
+
+fn accept(
+    transaction: &mut Transaction<'_>,
+    command: RunInstances,
+    ticket: &Ticket,
+    received_ns: u64,
+) -> Result<Accepted> {
+    if let Some(ids) = ticket.former(transaction)? {
+        return Ok(Accepted::Former(ids));
+    }
+    let (least, amount) = check_amount(command.amount, command.min_amount)?;
+    let template = judge(transaction, command, received_ns)?;
+    let disks_each =
+        template.command.data_disks.len() + usize::from(template.system_disk.is_some());
+    let count = usize::try_from(amount).unwrap_or(usize::MAX);
+    let limits = transaction.core().settings.limits;
+    check_room(
+        "instances",
+        transaction.list::<Instance>()?.len(),
+        count,
+        limits.max_instances,
+    )?;
+    let disks = disks_each.saturating_mul(count);
+    check_room(
+        "disks",
+        transaction.list::<Disk>()?.len(),
+        disks,
+        limits.max_disks,
+    )?;
+    check_existing_disks(transaction, &template.command)?;
+    // Defaults may be made here; a request that fails takes them back with everything else.
+    let mut place = find_place(transaction, &template.command)?;
+
+    let mut hosts = Hosts::new(transaction)?;
+    let mut placed = Vec::new();
+    let mut refusal = None;
+    for _ in 0..amount {
+        let instance = InstanceId::generate(transaction.random());
+        let wanted = Wanted {
+            instance,
+            instance_type: template.command.instance_type.clone(),
+            vcpus: template.vcpus,
+            memory: template.memory,
+        };
+        match hosts.place(transaction.core(), wanted) {
+            Ok(decision) => placed.push((instance, decision)),
+            Err(no_stock) => {
+                refusal = Some(no_stock);
+                break;
+            }
+        }
+    }
+    let enough = placed.len() >= usize::try_from(least).unwrap_or(usize::MAX);
+    if let Some(refusal) = refusal {
+        if template.command.request.dry_run {
+            return Err(placing::no_stock(&refusal));
+        }
+        placing::record(transaction, &refusal.decision)?;
+        if !enough {
+            return Ok(Accepted::Refused(Box::new(refusal)));
+        }
+    }
+    ticket.end_dry_run()?;
+    let mut instances = Vec::with_capacity(placed.len());
+    for (id, decision) in placed {
+        placing::record(transaction, &decision)?;
+        instances.push(make(transaction, &template, &mut place, id, &decision)?);
+    }
+    let ids: Vec<InstanceId> = instances.iter().map(|instance| instance.id).collect();
+    ticket.answered(transaction, &ids)?;
+    Ok(Accepted::Made(instances))
+}
+
+/// Checks everything about the request that has nothing to do with what else there is.
+fn judge(
+    transaction: &Transaction<'_>,
+    command: RunInstances,
+    received_ns: u64,
+) -> Result<Template> {
+    check_names(command.name.as_deref(), command.description.as_deref())?;
+    check_tags(command.tags.iter())?;
+    let image = images::available(transaction, command.image)?;
+    let (vcpus, memory) = shape(&command)?;
+    let limits = transaction.core().settings.limits;
+    let sizes = SizeLimits {
+        max_vcpus: limits.max_vcpus,
+        min_memory: limits.min_memory,
+        max_memory: limits.max_memory,
+    };
+    sizes.check(vcpus, memory)?;
+    if memory < image.min_memory {
+        let message = format!(
+            "{memory} of memory: image {} needs at least {} to boot.",
+            image.id, image.min_memory
+        );
+        return Err(ControlError::invalid("memory", message).with_next_step("Ask for more memory."));
+    }
+    let cmdline = join_cmdline(&image.cmdline, &command.cmdline)?;
+    if command.data_disks.len() > MAX_DATA_DISKS {
+        let message = format!(
+            "{} data disks: an instance has at most {MAX_DATA_DISKS}.",
+            command.data_disks.len()
+        );
+        return Err(
+            ControlError::invalid("data_disks", message).with_code("InstanceDiskLimitExceeded")
+        );
+    }
+    for (position, disk) in command.data_disks.iter().enumerate() {
+        match disk {
+            DataDisk::New { size, name, .. } => {
+                let field = |error: ControlError, part: &str| {
+                    error.with_field(format!("data_disks[{position}].{part}"))
+                };
+                check_disk_size(*size).map_err(|refusal| field(refusal.into(), "size"))?;
+                check_names(name.as_deref(), None).map_err(|error| field(error, "name"))?;
+            }
+            DataDisk::Existing(_) if command.amount > 1 => {
+                return Err(one_only(
+                    &format!("data_disks[{position}]"),
+                    "an existing disk",
+                ));
+            }
+            DataDisk::Existing(_) => {}
+        }
+    }
+    if command.private_ip.is_some() && command.amount > 1 {
+        return Err(one_only("private_ip", "a fixed address"));
+    }
+    let system_disk = system_disk(&command, &image)?;
+    let now = transaction.core().now();
+    Ok(Template {
+        command,
+        image,
+        cmdline,
+        vcpus,
+        memory,
+        system_disk,
+        received_ns,
+        now,
+    })
+}
+
+fn one_only(field: &str, what: &str) -> ControlError {
+    ControlError::invalid(
+        field,
+        sentence(&format!("{what} can be given to one instance only")),
+    )
+    .with_next_step("Ask for one instance.")
+}
+
+fn shape(command: &RunInstances) -> Result<(u32, ByteCount)> {
+    let shape = command
+        .instance_type
+        .as_deref()
+        .map(Shape::of_type)
+        .transpose()
+        .map_err(|error| {
+            ControlError::invalid("instance_type", sentence(&error.to_string()))
+                .with_code("InvalidInstanceType.ValueNotSupported")
+        })?;
+    let missing = |field: &str| {
+        ControlError::invalid(
+            field,
+            format!("Neither an instance type nor {field} is given."),
+        )
+        .with_code("MissingParameter")
+        .with_next_step("Name an instance type such as ecs.g6.large, or both vcpus and memory.")
+    };
+    let vcpus = command
+        .vcpus
+        .or(shape.map(|shape| shape.vcpus))
+        .ok_or_else(|| missing("vcpus"))?;
+    let memory = command
+        .memory
+        .or(shape.map(|shape| shape.memory))
+        .ok_or_else(|| missing("memory"))?;
+    Ok((vcpus, memory))
+}
+
+/// The size of the system disk; `None` for an image without one.
+fn system_disk(command: &RunInstances, image: &Image) -> Result<Option<ByteCount>> {
+    let Some(part) = image.disk else {
+        if command.system_disk.size.is_some() {
+            let message = format!("Image {} has no disk to make a system disk from.", image.id);
+            return Err(ControlError::invalid("system_disk.size", message)
+                .with_next_step("Leave the system disk out, or take an image with a disk."));
+        }
+        return Ok(None);
+    };
+    let least = part
+        .size
+        .max(ByteCount::GIB)
+        .checked_next_multiple_of(ByteCount::GIB)
+        .unwrap_or(part.size);
+    let size = command.system_disk.size.unwrap_or(least);
+    check_disk_size(size)
+        .map_err(|refusal| ControlError::from(refusal).with_field("system_disk.size"))?;
+    if size < part.size {
+        let message = format!(
+            "A system disk of {size}: the disk of image {} has {}.",
+            image.id, part.size
+        );
+        return Err(ControlError::invalid("system_disk.size", message)
+            .with_next_step(format!("Ask for {least} or more.")));
+    }
+    Ok(Some(size))
+}
+
+fn check_existing_disks(transaction: &Transaction<'_>, command: &RunInstances) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for (position, disk) in command.data_disks.iter().enumerate() {
+        let DataDisk::Existing(id) = disk else {
+            continue;
+        };
+        let field = format!("data_disks[{position}]");
+        if !seen.insert(*id) {
+            return Err(ControlError::invalid(
+                field,
+                format!("Disk {id} is named twice."),
+            ));
+        }
+        let disk = transaction
+            .get::<Disk>(id)?
+            .ok_or_else(|| disks::unknown(*id).with_field(&field))?;
+        if disk.state != DiskState::Available {
+            let of = disk
+                .instance
+                .map(|instance| format!(" of instance {instance}"))
+                .unwrap_or_default();
+            let message = format!(
+                "The disk {id} is {}{of}; only an Available disk can be attached.",
+                disk.state.name()
+            );
+            return Err(ControlError::new(
+                ErrorKind::IncorrectState,
+                "IncorrectDiskStatus",
+                message,
+            )
+            .with_field(field)
+            .with_next_step("Name another disk, or release the instance it is of."));
+        }
+    }
+    Ok(())
+}
+
+fn find_place(transaction: &mut Transaction<'_>, command: &RunInstances) -> Result<Place> {
+    let (vpc, vswitch) = match command.vswitch {
+        None => default_vswitch(transaction)?,
+        Some(id) => {
+            let unknown =
+                || ControlError::not_found("VSwitchId", "vswitch", &id).with_field("vswitch");
+            let vswitch = transaction.get::<Vswitch>(&id)?.ok_or_else(unknown)?;
+            let vpc = transaction.get::<Vpc>(&vswitch.vpc)?.ok_or_else(unknown)?;
+            (vpc, vswitch)
+        }
+    };
+    let mut groups = Vec::new();
+    for (position, id) in command.security_groups.iter().enumerate() {
+        let field = format!("security_groups[{position}]");
+        let group = transaction
+            .get::<SecurityGroup>(id)?
+            .ok_or_else(|| security_groups::unknown(*id).with_field(&field))?;
+        if group.vpc != vpc.id {
+            let message = format!(
+                "Security group {id} is of VPC {}, the vswitch of {}.",
+                group.vpc, vpc.id
+            );
+            return Err(ControlError::invalid(field, message)
+                .with_code("InvalidSecurityGroupId.VpcMismatch")
+                .with_next_step("Name groups of the vswitch's VPC."));
+        }
+        if !groups.contains(id) {
+            groups.push(*id);
+        }
+    }
+    if groups.len() > MAX_SECURITY_GROUPS {
+        let message = format!(
+            "{} security groups: an instance is in at most {MAX_SECURITY_GROUPS}.",
+            groups.len()
+        );
+        return Err(ControlError::invalid("security_groups", message));
+    }
+    if groups.is_empty() {
+        groups.push(security_groups::default_group(transaction, vpc.id)?.id);
+    }
+    let interfaces = transaction.list::<NetworkInterface>()?;
+    let addresses = interfaces
+        .iter()
+        .filter(|interface| interface.vswitch == vswitch.id)
+        .map(|interface| interface.private_ip)
+        .collect();
+    let macs = interfaces
+        .iter()
+        .filter(|interface| interface.vpc == vpc.id)
+        .map(|interface| interface.mac)
+        .collect();
+    Ok(Place {
+        vpc,
+        vswitch,
+        groups,
+        addresses,
+        macs,
+    })
+}
+
+impl Place {
+    fn take(&mut self, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr> {
+        let cidr = self.vswitch.cidr;
+        let address = match wanted {
+            Some(address) => {
+                if let Some(fault) = addresses::address_fault(address, cidr, &self.addresses) {
+                    return Err(ControlError::invalid("private_ip", sentence(&fault))
+                        .with_code("InvalidPrivateIpAddress.Duplicated"));
+                }
+                address
+            }
+            None => addresses::next_address(cidr, &self.addresses).ok_or_else(|| {
+                let message = format!(
+                    "The vswitch {} ({cidr}) has no address left.",
+                    self.vswitch.id
+                );
+                ControlError::new(
+                    ErrorKind::QuotaExceeded,
+                    "InvalidVSwitchId.IpNotEnough",
+                    message,
+                )
+                .with_next_step("Release instances on it, or name another vswitch.")
+            })?,
+        };
+        self.addresses.insert(address);
+        Ok(address)
+    }
+}
+
+fn make(
+    transaction: &mut Transaction<'_>,
+    template: &Template,
+    place: &mut Place,
+    id: InstanceId,
+    decision: &placement::Decision,
+) -> Result<Instance> {
+    let command = &template.command;
+    let interface = make_interface(transaction, template, place, id)?;
+    let system_disk = match template.system_disk {
+        None => None,
+        Some(size) => {
+            let delete = command.system_disk.delete_with_instance.unwrap_or(true);
+            let disk = Disk {
+                image: Some(template.image.id),
+                role: DiskRole::System,
+                ..new_disk(transaction, template, id, size, None, delete)
+            };
+            Some(keep_disk(transaction, &disk)?)
+        }
+    };
+    let mut data_disks = Vec::with_capacity(command.data_disks.len());
+    for disk in &command.data_disks {
+        let disk = match disk {
+            DataDisk::New {
+                size,
+                name,
+                delete_with_instance,
+            } => new_disk(
+                transaction,
+                template,
+                id,
+                *size,
+                name.clone(),
+                *delete_with_instance,
+            ),
+            DataDisk::Existing(existing) => {
+                let disk = transaction
+                    .get::<Disk>(existing)?
+                    .ok_or_else(|| disks::unknown(*existing))?;
+                Disk {
+                    state: DiskState::InUse,
+                    instance: Some(id),
+                    attached_at: Some(template.now),
+                    ..disk
+                }
+            }
+        };
+        data_disks.push(keep_disk(transaction, &disk)?);
+    }
+    let (state, intent, stop_reason) = if command.start {
+        (State::Pending, Intent::Running, None)
+    } else {
+        (
+            State::Stopped,
+            Intent::Stopped,
+            Some(StopReason::NeverStarted),
+        )
+    };
+    let instance = Instance {
+        id,
+        name: command.name.clone(),
+        description: command.description.clone(),
+        state,
+        intent,
+        restart: false,
+        stop_reason,
+        vcpus: template.vcpus,
+        memory: template.memory,
+        instance_type: command.instance_type.clone(),
+        image: template.image.id,
+        cmdline: template.command.cmdline.trim().to_owned(),
+        system_disk,
+        data_disks,
+        interface: interface.id,
+        vpc: place.vpc.id,
+        vswitch: place.vswitch.id,
+        private_ip: interface.private_ip,
+        mac: interface.mac,
+        security_groups: place.groups.clone(),
+        tags: command.tags.clone(),
+        deletion_protection: command.deletion_protection,
+        host: decision.host.unwrap_or(transaction.core().host),
+        decision: decision.id,
+        created_at: template.now,
+        started_at: None,
+        stopped_at: None,
+        timings: Timings::default(),
+        requested_ns: template.received_ns,
+        vmm_pid: None,
+        run: u64::from(command.start),
+        generation: 1,
+    };
+    transaction.put(&instance)?;
+    transaction.event(
+        EventSubject::Instance(id, Some(state)),
+        format!("instance {id} is {state}"),
+    );
+    tracing::debug!(%id, cmdline = template.cmdline, "accepted");
+    Ok(instance)
+}
+
+fn make_interface(
+    transaction: &mut Transaction<'_>,
+    template: &Template,
+    place: &mut Place,
+    instance: InstanceId,
+) -> Result<NetworkInterface> {
+    let id = InterfaceId::generate(transaction.random());
+    let private_ip = place.take(template.command.private_ip)?;
+    let mac = addresses::mac_of(id, &place.macs);
+    place.macs.insert(mac);
+    let interface = NetworkInterface {
+        id,
+        vpc: place.vpc.id,
+        vswitch: place.vswitch.id,
+        state: InterfaceState::InUse,
+        instance: Some(instance),
+        mac,
+        private_ip,
+        security_groups: place.groups.clone(),
+        created_at: template.now,
+    };
+    transaction.put(&interface)?;
+    Ok(interface)
+}
+
+fn new_disk(
+    transaction: &Transaction<'_>,
+    template: &Template,
+    instance: InstanceId,
+    size: ByteCount,
+    name: Option<String>,
+    delete_with_instance: bool,
+) -> Disk {
+    Disk {
+        id: DiskId::generate(transaction.random()),
+        name,
+        role: DiskRole::Data,
+        state: DiskState::Creating,
+        size,
+        image: None,
+        instance: Some(instance),
+        delete_with_instance,
+        allocated: false,
+        created_at: template.now,
+        attached_at: Some(template.now),
+    }
+}
+
+fn keep_disk(transaction: &mut Transaction<'_>, disk: &Disk) -> Result<DiskId> {
+    transaction.put(disk)?;
+    let message = format!("disk {} is {}", disk.id, disk.state.name());
+    transaction.event(EventSubject::Disk(disk.id, Some(disk.state)), message);
+    Ok(disk.id)
+}
