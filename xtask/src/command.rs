@@ -251,10 +251,13 @@ impl Group {
     /// An error when the child's time is over or the user asked to stop.
     pub fn still_allowed(&self) -> Result<()> {
         if interrupt::requested() && !self.shielded {
-            bail!("interrupted while `{}` ran", self.shown);
+            bail!("interrupted while `{}` ran", beginning(&self.shown));
         }
         if Instant::now() >= self.deadline {
-            bail!("`{}` took longer than it may and was stopped", self.shown);
+            bail!(
+                "`{}` took longer than it may and was stopped",
+                beginning(&self.shown)
+            );
         }
         Ok(())
     }
@@ -342,6 +345,14 @@ fn contents(file: &mut File) -> Result<String> {
     file.seek(SeekFrom::Start(0))?;
     file.read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Enough of a command to recognise it.
+fn beginning(shown: &str) -> String {
+    match shown.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", &shown[..end]),
+        None => shown.to_owned(),
+    }
 }
 
 fn tail(text: &str) -> String {

@@ -249,6 +249,12 @@ fn users_of(mount_point: &Path) -> Vec<String> {
     processes
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|process| {
+            let id = process
+                .file_name()
+                .and_then(|name| name.to_str()?.parse().ok());
+            id.is_some_and(|id: u32| id != std::process::id())
+        })
+        .filter(|process| {
             let open = std::fs::read_dir(process.join("fd")).ok();
             ["cwd", "root", "exe"]
                 .iter()

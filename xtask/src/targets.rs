@@ -40,6 +40,7 @@ pub struct Built {
 pub struct Guest {
     /// Its folder in the checkout.
     pub folder: &'static str,
+    /// The target it is built for.
     pub target: &'static str,
     /// The parts of the library that Debian's way builds from source.
     std_parts: &'static str,

@@ -18,7 +18,7 @@ use super::report::Report;
 use super::rootfs;
 use crate::hash::Inputs;
 use crate::setup::{self, Purpose};
-use crate::{paths, pool, progress, targets};
+use crate::{interrupt, paths, pool, progress, targets};
 
 const HOST_INIT: &str = include_str!("host-init.sh");
 const HOST_GUEST: &str = include_str!("host-guest.sh");
@@ -142,6 +142,7 @@ fn boot(name: &str, machine: &Machine<'_>, mut report: Report, expected: &[&str]
                 progress::note(said);
             }
         });
+        interrupt::check()?;
         // What failed inside says more than how the machine then ended.
         match (report.verdict(expected), ran) {
             (Ok(()), ran) => ran,

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -159,7 +160,13 @@ fn find_debian() -> Result<Route> {
     Ok(Route::Debian { sysroot, lld })
 }
 
+/// Set once rustup failed: without a network the next target would only fail as slowly.
+static RUSTUP_FAILED: AtomicBool = AtomicBool::new(false);
+
 fn rustup_target_add(target: &str) -> Result<()> {
+    if RUSTUP_FAILED.load(Ordering::Relaxed) {
+        bail!("it failed before");
+    }
     if paths::find_program("rustup").is_none() {
         bail!("there is no rustup");
     }
@@ -169,6 +176,7 @@ fn rustup_target_add(target: &str) -> Result<()> {
         .within(RUSTUP_LIMIT)
         .read()
         .map(drop)
+        .inspect_err(|_| RUSTUP_FAILED.store(true, Ordering::Relaxed))
 }
 
 /// A program with nothing of the cargo that runs `xtask` in its environment.
