@@ -237,6 +237,6 @@ mod tests {
             assert_eq!(page & !0xFFF, address & !0x1F_FFFF);
             assert_eq!(page & 0xFFF, 0x83);
         }
-        assert!(DIRECTORIES + 4 * 4096 == LONG_MODE_TABLES.end);
+        const { assert!(DIRECTORIES + 4 * 4096 == LONG_MODE_TABLES.end) };
     }
 }

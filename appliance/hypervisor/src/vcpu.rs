@@ -130,18 +130,14 @@ impl Vcpu {
                 let data: *mut [u8] = data;
                 // SAFETY: `data` lies in the run page, mapped as long as `self`, and nothing else touches it
                 // until the next run, which needs `self` again.
-                return Ok(Exit::MemoryRead {
-                    address,
-                    data: unsafe { &mut *data },
-                });
+                let data = unsafe { &mut *data };
+                return Ok(Exit::MemoryRead { address, data });
             }
             Ok(VcpuExit::MmioWrite(address, data)) => {
                 let data: *const [u8] = data;
                 // SAFETY: as for `MmioRead`.
-                return Ok(Exit::MemoryWrite {
-                    address,
-                    data: unsafe { &*data },
-                });
+                let data = unsafe { &*data };
+                return Ok(Exit::MemoryWrite { address, data });
             }
             Ok(VcpuExit::Shutdown) => return Ok(Exit::TripleFault),
             Ok(VcpuExit::Intr | VcpuExit::Hlt | VcpuExit::IrqWindowOpen) => {
@@ -173,24 +169,18 @@ impl Vcpu {
             Err(error) => return Err(KvmError::of("running a virtual processor")(error)),
         };
         match data {
-            // SAFETY: the slices lie in the mapping of the vCPU that lives as long as `self`, and nothing else
-            // touches them until the next run, which needs `self` again.
             Data::In(port, data) => {
                 let size = self.port_item_size();
-                Ok(Exit::PortIn {
-                    port,
-                    size,
-                    data: unsafe { &mut *data },
-                })
+                // SAFETY: `data` lies in the vCPU's mapping, which lives as long as `self`, and nothing else
+                // touches it until the next run, which needs `self` again.
+                let data = unsafe { &mut *data };
+                Ok(Exit::PortIn { port, size, data })
             }
-            // SAFETY: as above.
             Data::Out(port, data) => {
                 let size = self.port_item_size();
-                Ok(Exit::PortOut {
-                    port,
-                    size,
-                    data: unsafe { &*data },
-                })
+                // SAFETY: as for `In`.
+                let data = unsafe { &*data };
+                Ok(Exit::PortOut { port, size, data })
             }
             Data::InternalError => Ok(self.internal_error()),
         }

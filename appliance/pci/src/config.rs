@@ -223,7 +223,7 @@ impl FunctionConfig {
         table_offset: u32,
         pba_offset: u32,
     ) -> Result<u8, ConfigError> {
-        let aligned = table_offset % 8 == 0 && pba_offset % 8 == 0;
+        let aligned = table_offset.is_multiple_of(8) && pba_offset.is_multiple_of(8);
         if !(1..=2048).contains(&vectors) || !aligned || usize::from(bar) >= BAR_REGISTERS {
             return Err(ConfigError::MsixLayout);
         }

@@ -103,7 +103,7 @@ impl Driver {
         for index in 0..u16::try_from(self.rings.len()).expect("few") {
             let base = base(index);
             self.memory
-                .write_slice(&[0; RINGS as usize], GuestAddress(base))
+                .write_slice(&[0; 0x4000], GuestAddress(base))
                 .expect("memory");
             self.rings[usize::from(index)] = Ring::default();
             self.write(0x16, &index.to_le_bytes());
