@@ -90,6 +90,8 @@ pub enum Command {
     Stop(commands::instances::Stop),
     /// Reboot instances
     Reboot(commands::instances::Reboot),
+    /// Change an instance's name, description, labels or protection
+    Modify(commands::instances::Modify),
     /// Delete stopped instances and the disks that go with them
     Rm(commands::instances::Rm),
     /// Sit at an instance's serial console, or read it from a script

@@ -81,6 +81,48 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// Waits until none of `ids` exists any more.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] after `limit`; whatever the host refuses.
+    pub async fn until_gone(mut self, ids: &[String], limit: Duration) -> Result<(), Error> {
+        let mut left: Vec<&String> = ids.iter().collect();
+        let gone = async {
+            loop {
+                let mut there = Vec::new();
+                for id in left.drain(..) {
+                    match self.client.get::<Instance>(&path(id)).await {
+                        Ok(_) => there.push(id),
+                        Err(Error::Refused(problem)) if problem.status == 404 => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                left = there;
+                loop {
+                    if left.is_empty() {
+                        return Ok(());
+                    }
+                    match self.events.next().await? {
+                        Some(event) if event.kind == "instance.released" => {
+                            left.retain(|id| **id != event.subject_id);
+                        }
+                        Some(_) => {}
+                        None => break,
+                    }
+                }
+                self.events = self.client.events().await?;
+            }
+        };
+        match tokio::time::timeout(limit, gone).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::TimedOut(format!(
+                "waited {} s for {} to be gone",
+                limit.as_secs(),
+                ids.join(", ")
+            ))),
+        }
+    }
+
     async fn watch(&mut self, seen: &mut [Seen], wanted: Wanted) -> Result<(), Error> {
         loop {
             for one in seen.iter_mut().filter(|one| !one.reached) {
@@ -111,6 +153,10 @@ impl<'a> Watch<'a> {
     }
 }
 
+fn path(id: &str) -> String {
+    format!("/v1/instances/{}", encode(id))
+}
+
 /// What was seen of an instance.
 struct Seen {
     id: String,
@@ -128,8 +174,7 @@ impl Seen {
     }
 
     async fn look(&mut self, client: &Client, wanted: Wanted) -> Result<(), Error> {
-        let path = format!("/v1/instances/{}", encode(&self.id));
-        let instance: Instance = client.get(&path).await?;
+        let instance: Instance = client.get(&path(&self.id)).await?;
         self.reached |= wanted.holds(&instance);
         let at_rest =
             instance.state == InstanceState::Stopped && instance.intent != InstanceIntent::Running;

@@ -74,6 +74,18 @@ impl Client {
         self.json(Method::POST, path, json_body(body)?).await
     }
 
+    /// PATCH `path` with `body` as JSON.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T, Error> {
+        self.json(Method::PATCH, path, json_body(body)?).await
+    }
+
     /// DELETE `path`.
     ///
     /// # Errors

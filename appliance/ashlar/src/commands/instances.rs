@@ -1,6 +1,6 @@
-//! `ashlar ps`, `show`, `start`, `stop`, `reboot` and `rm`.
+//! `ashlar ps`, `show`, `start`, `stop`, `reboot`, `modify` and `rm`.
 
-use api_types::{Instance, InstanceState, Page, StopInstance};
+use api_types::{Instance, InstanceState, ModifyInstance, Page, StopInstance};
 use clap::Args;
 
 use crate::{
@@ -299,10 +299,49 @@ async fn act(
     output.list(&page, &page.items, |i| i.id.clone(), COLUMNS)
 }
 
+/// Change an instance's name, description, labels or protection.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ashlar modify i-… --name shop --tag role=shop\n  ashlar modify i-… --protect false"
+)]
+pub struct Modify {
+    /// The instance
+    id: String,
+    /// The name for people
+    #[arg(long)]
+    name: Option<String>,
+    /// For people: what it is for
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Whether it is protected from being deleted
+    #[arg(long, value_name = "true|false")]
+    protect: Option<bool>,
+    /// A label KEY=VALUE; may be repeated; replaces all there are
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = super::tag)]
+    tags: Vec<(String, String)>,
+}
+
+impl Modify {
+    /// Does it.
+    pub async fn execute(self, client: &Client, output: &Output) -> Result<(), Error> {
+        let change = ModifyInstance {
+            name: self.name,
+            description: self.description,
+            deletion_protection: self.protect,
+            tags: (!self.tags.is_empty()).then(|| self.tags.into_iter().collect()),
+        };
+        if change == ModifyInstance::default() {
+            return Err(Error::Usage("say what is to be changed".into()));
+        }
+        let instance: Instance = client.patch(&path(&self.id), &change).await?;
+        super::created(output, &instance, &instance.id, COLUMNS)
+    }
+}
+
 /// Delete instances.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  ashlar rm --force i-…              stop it if it runs, then delete it"
+    after_help = "Example:\n  ashlar rm --force --wait i-…       stop it if it runs, delete it, wait until it is gone"
 )]
 pub struct Rm {
     /// The instances
@@ -311,11 +350,21 @@ pub struct Rm {
     /// Also if it runs: take the power away first
     #[arg(long, short)]
     force: bool,
+    /// Wait until they are gone
+    #[arg(long, short)]
+    wait: bool,
+    #[command(flatten)]
+    patience: Patience,
 }
 
 impl Rm {
     /// Does it.
     pub async fn execute(self, client: &Client, output: &Output) -> Result<(), Error> {
+        let watch = if self.wait {
+            Some(Watch::open(client).await?)
+        } else {
+            None
+        };
         for id in &self.ids {
             let path = Query::of(&path(id))
                 .add("force", self.force.then_some(true))
@@ -325,7 +374,10 @@ impl Rm {
                 print(id)?;
             }
         }
-        Ok(())
+        match watch {
+            Some(watch) => watch.until_gone(&self.ids, self.patience.limit()).await,
+            None => Ok(()),
+        }
     }
 }
 

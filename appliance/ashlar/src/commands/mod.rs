@@ -30,6 +30,7 @@ pub async fn execute(command: Command, client: &Client, output: &Output) -> Resu
         Command::Start(start) => start.execute(client, output).await,
         Command::Stop(stop) => stop.execute(client, output).await,
         Command::Reboot(reboot) => reboot.execute(client, output).await,
+        Command::Modify(modify) => modify.execute(client, output).await,
         Command::Rm(rm) => rm.execute(client, output).await,
         Command::Console(console) => console.execute(client, output).await,
         Command::Images(images) => images.execute(client, output).await,
