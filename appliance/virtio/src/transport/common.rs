@@ -145,12 +145,12 @@ impl Common {
                 .unwrap_or(u16::MAX)
                 .to_le_bytes(),
         );
+        // Drivers also reset devices whose status is 0, and must not go on before that is over.
+        let resetting = if self.resetting { ACKNOWLEDGE } else { 0 };
+        let needs_reset = if live.needs_reset { NEEDS_RESET } else { 0 };
         put(
             0x14,
-            &[
-                self.status | if live.needs_reset { NEEDS_RESET } else { 0 },
-                live.generation,
-            ],
+            &[self.status | resetting | needs_reset, live.generation],
         );
         put(0x16, &self.queue_select.to_le_bytes());
         // A queue that does not exist has size 0 (§4.1.4.3.1).

@@ -282,6 +282,16 @@ fn queues_outside_memory_need_a_reset() {
 }
 
 #[test]
+fn the_reset_of_an_unused_device_shows_too() {
+    let bench = Bench::new();
+    bench.write(0x14, &[0]);
+    assert_ne!(bench.status(), 0);
+    drop(bench.device.resetting.lock().expect("lock").take());
+    assert_eq!(bench.status(), 0);
+    assert_eq!(bench.set_status(ACKNOWLEDGE), ACKNOWLEDGE);
+}
+
+#[test]
 fn a_reset_lasts_until_the_device_is_quiet() {
     let bench = Bench::new();
     bench.start();
