@@ -1,4 +1,4 @@
-# Everything that runs at CPL 0. Only plain instructions: some hosts emulate them one by one.
+# Everything that runs at CPL 0, and the way to CPL 3. Only plain instructions: some hosts emulate them one by one.
 #
 # Start (PVH, 32-bit, paging off, ebx = hvm_start_info) -> first output -> long mode -> iretq to CPL 3.
 # Later, CPL 0 is entered only by interrupts, by exceptions, and by the two instructions the rest of the
@@ -76,11 +76,22 @@ long_start:
     push rax
     push 0x202
     push CODE3
-    lea rax, [guest_start64]
+    lea rax, [ring3_start]
     push rax
     mov edi, ebx
     xor ebp, ebp
     iretq
+
+# The first code at CPL 3. After a reset memory holds what the last run left there.
+ring3_start:
+    mov edx, edi
+    lea rdi, [__guest_bss_start]
+    lea rcx, [__guest_image_end]
+    sub rcx, rdi
+    xor eax, eax
+    rep stosb
+    mov edi, edx
+    jmp guest_start64
 
 # ---------------------------------------------------------------- interrupts
 # All device interrupts go to CPU 0 and mean the same: look again.

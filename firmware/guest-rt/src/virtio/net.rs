@@ -13,7 +13,8 @@ const TRANSMIT: u16 = 1;
 /// Bytes of `virtio_net_hdr` in front of every frame (§5.1.6).
 const HEADER: usize = 12;
 const BUFFER: usize = 2048;
-const QUEUE_LIMIT: u16 = 256;
+const RECEIVE_LIMIT: u16 = 128;
+const TRANSMIT_LIMIT: u16 = 64;
 
 /// A network interface.
 #[derive(Debug)]
@@ -57,8 +58,8 @@ impl Net {
     /// Starts the device; it may receive at once.
     pub fn new(function: &Function) -> Result<Self, Error> {
         let mut device = Device::start(function, MAC)?;
-        let mut receiver = Receiver::new(device.queue(RECEIVE, QUEUE_LIMIT)?);
-        let transmitter = Transmitter::new(device.queue(TRANSMIT, QUEUE_LIMIT)?);
+        let mut receiver = Receiver::new(device.queue(RECEIVE, RECEIVE_LIMIT)?);
+        let transmitter = Transmitter::new(device.queue(TRANSMIT, TRANSMIT_LIMIT)?);
         let mut mac = [0x02, 0, 0, 0, 0, 1];
         if device.has(MAC) {
             for (offset, byte) in (0..).zip(&mut mac) {
