@@ -113,6 +113,16 @@ irq_timer:
     pop rax
     iretq
 
+# The console has input.
+irq_console:
+    push rax
+    mov dword ptr [guest_console_input], 1
+    mov dword ptr [guest_cpu0], 1
+    mov eax, APIC_EOI
+    mov dword ptr [rax], 0
+    pop rax
+    iretq
+
 # To whichever CPU: look again.
 irq_wake:
     push rax
@@ -411,7 +421,8 @@ boot_idt:
     gate trap_other
     .endr
     gate irq_timer                      # 32
-    .rept 28                            # 33..60
+    gate irq_console                    # 33
+    .rept 27                            # 34..60
     gate irq_device
     .endr
     gate irq_sci                        # 61

@@ -1,7 +1,8 @@
-//! The serial console on COM1. Output is unbuffered and never waits: the port is a virtual one. Input comes by an
-//! interrupt, or is polled.
+//! The serial console on COM1. Output is unbuffered and never waits: the port is a virtual one. Input raises an
+//! interrupt.
 
 use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::cpu;
 use crate::io::Port;
@@ -14,6 +15,18 @@ const LINE_STATUS: Port = Port(0x3FD);
 /// Writes text as it is.
 pub fn write(text: &str) {
     cpu::write_port(DATA, text.as_bytes());
+}
+
+/// Not 0 if input may have come; the interrupt's handler in `boot.s` writes 1. What came before the interrupt was
+/// enabled raises none.
+#[unsafe(no_mangle)]
+static guest_console_input: AtomicU32 = AtomicU32::new(1);
+
+/// Whether input may have come since the last call: then [`read`] until there is none. Looking at the port itself
+/// would cost an exit each time.
+pub fn take_input() -> bool {
+    guest_console_input.load(Ordering::Relaxed) != 0
+        && guest_console_input.swap(0, Ordering::SeqCst) != 0
 }
 
 /// The next byte of input, if there is one.

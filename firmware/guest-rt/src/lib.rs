@@ -29,7 +29,7 @@ use alloc::string::String;
 use core::arch::global_asm;
 
 pub use io::{Mmio, Port};
-pub use memory::{Buffer, heap_in_use, ram, ram_bytes};
+pub use memory::{Buffer, heap_in_use, ram_bytes, touch_unused};
 
 global_asm!(include_str!("boot.s"));
 

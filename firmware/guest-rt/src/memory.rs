@@ -230,9 +230,9 @@ pub fn heap_in_use() -> u64 {
     IN_USE.load(Ordering::Relaxed)
 }
 
-/// Calls `action` with the address of up to `count` unused pages of RAM, from the highest down, until the heap's
-/// end. Returns how many there were. `action` may use one page at a time as it likes, and must not allocate.
-pub fn ram(count: u64, mut action: impl FnMut(*mut u64)) -> u64 {
+/// Writes a word in each of up to `count` unused pages of RAM, from the highest down to the heap's end. Returns how
+/// many there were.
+pub fn touch_unused(count: u64) -> u64 {
     HEAP.with(|state| {
         let mut done = 0;
         for index in (state.current..state.map.count).rev() {
@@ -245,7 +245,8 @@ pub fn ram(count: u64, mut action: impl FnMut(*mut u64)) -> u64 {
             let mut page = region.end;
             while done < count && page > bottom {
                 page -= PAGE;
-                action(page as *mut u64);
+                // SAFETY: the page is mapped RAM that the heap, locked here, has not reached yet.
+                unsafe { (page as *mut u64).write_volatile(page) };
                 done += 1;
             }
         }

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::ToString;
 
 use guest_rt::smp::Cpu;
-use guest_rt::{println, ram, time};
+use guest_rt::{println, time, touch_unused};
 use script::mix;
 
 use crate::probe::{Outcome, Probe, elapsed_us};
@@ -32,10 +32,7 @@ fn busy(end: u64) -> u64 {
 pub fn touch(mib: u64) -> Outcome {
     let start = time::tsc();
     let pages = mib.saturating_mul(256);
-    let touched = ram(pages, |page| {
-        // SAFETY: `ram` hands out one unused page at a time.
-        unsafe { page.write_volatile(page as u64) }
-    });
+    let touched = touch_unused(pages);
     if touched < pages {
         return Err(format!("only {} MiB are unused", touched / 256));
     }

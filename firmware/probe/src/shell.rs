@@ -19,6 +19,9 @@ pub struct Input {
 impl Input {
     /// Takes what has arrived.
     pub fn gather(&mut self) {
+        if !console::take_input() {
+            return;
+        }
         while let Some(byte) = console::read() {
             if self.bytes.len() < LINE || byte == b'\n' || byte == b'\r' {
                 self.bytes.push(byte);
