@@ -61,14 +61,14 @@ pub async fn serve(
     let (stop, stopping) = watch::channel(false);
     let shared = Shared {
         control,
-        stopping: stopping.clone(),
+        stopping,
         upload_stall_timeout: options.upload_stall_timeout,
     };
     let graceful = GracefulShutdown::new();
     let result = {
         let accepting = listeners
             .into_iter()
-            .map(|listener| accept(listener, &shared, options, stopping.clone(), &graceful));
+            .map(|listener| accept(listener, &shared, options, &graceful));
         tokio::select! {
             result = futures_util::future::try_join_all(accepting) => result.map(drop),
             () = shutdown => Ok(()),
@@ -90,7 +90,6 @@ async fn accept(
     listener: Listener,
     shared: &Shared,
     options: Options,
-    mut stopping: watch::Receiver<bool>,
     graceful: &GracefulShutdown,
 ) -> io::Result<()> {
     let router = routes::router(shared.clone(), listener.access);
@@ -124,7 +123,7 @@ async fn accept(
                 }
                 Err(error) => return Err(error),
             },
-            _ = stopping.wait_for(|stop| *stop) => return Ok(()),
+            () = shared.stopped() => return Ok(()),
         };
         let task = connection(stream, router.clone(), options, permit, graceful);
         tokio::spawn(task);

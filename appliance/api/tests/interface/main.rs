@@ -1,0 +1,12 @@
+//! The interface as a client sees it, over real sockets and the real use cases; only the adapters are fakes.
+
+mod access;
+mod console;
+mod envelope;
+mod events;
+mod fakes;
+mod host;
+mod images;
+mod instances;
+mod networks;
+mod openapi;
