@@ -17,7 +17,7 @@
 //! be called again at any time, also by a restarted daemon: what is there is found and completed, not made anew.
 //!
 //! This crate decides nothing about packets (rulesets come from the caller) and keeps nothing on disk. It needs root,
-//! `/dev/net/tun` and the `nft` tool; no other tool.
+//! `/dev/net/tun`, nf_tables and connection tracking; no tool.
 
 // The one exception is the module that opens taps: no safe interface to TUNSETIFF exists.
 #![deny(unsafe_code)]

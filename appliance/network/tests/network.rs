@@ -1,4 +1,5 @@
-//! Real packets through real taps in throw-away network namespaces. Needs root, /dev/net/tun and the nft tool.
+//! Real packets through real taps in throw-away network namespaces. Needs root and /dev/net/tun;
+//! the ip and nft tools meddle as an administrator would.
 
 mod common;
 

@@ -1,31 +1,36 @@
 //! Puts a [`Ruleset`] into force in a network namespace: one `inet` table, one transaction.
 //!
 //! ```text
-//! Ruleset ─▶ desired State ─┐
-//! nft list table ─▶ State ──┴─ difference ─▶ one `nft -j -f -` transaction (or none, when nothing differs)
+//! Ruleset ────────▶ wanted State ─┐
+//! netlink lists ──▶ held State ───┴─ difference ─▶ one nf_tables batch (or none, when nothing differs)
 //! ```
 //!
-//! Each rule carries a digest of itself as its comment, so that what is in force can be compared with what should be
-//! without understanding how nft prints a rule. Only the chains, sets and elements that differ are touched; connection
-//! tracking is not, so established connections survive every change.
+//! Speaks netlink with the kernel itself: no tool is run, an application takes a fraction of a millisecond, and a host
+//! needs nothing but the kernel. The `nft` tool, where there is one, shows the table as usual.
 //!
-//! All functions block (they run the `nft` tool, some milliseconds); call them off the async threads. This crate decides
-//! nothing about packets.
+//! Each rule carries a digest of itself as its comment, so that what is in force can be compared with what should be
+//! without translating it back. Only the chains, sets and elements that differ are touched; connection tracking is not,
+//! so established connections survive every change.
+//!
+//! All functions block, though briefly. This crate decides nothing about packets.
 
 #![forbid(unsafe_code)]
 
 mod error;
-mod json;
+mod expression;
+mod socket;
 mod state;
-mod tool;
+mod transaction;
+mod wire;
 
 pub use error::Error;
 pub use security_group::Ruleset;
 
-use std::ffi::OsString;
 use std::os::fd::AsFd;
 
+use socket::Socket;
 use state::State;
+use transaction::Transaction;
 
 /// What [`Table::apply`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +48,6 @@ pub enum Change {
 #[derive(Debug, Clone)]
 pub struct Table {
     name: String,
-    tool: OsString,
 }
 
 impl Table {
@@ -60,26 +64,23 @@ impl Table {
         }
         Ok(Self {
             name: name.to_owned(),
-            tool: tool::default_path(),
         })
-    }
-
-    /// Runs this executable instead of the `nft` found on the host.
-    #[must_use]
-    pub fn with_tool(mut self, path: impl Into<OsString>) -> Self {
-        self.tool = path.into();
-        self
     }
 
     /// Makes `ruleset` be in force in the namespace, whatever was there before, in one transaction. Doing it again
     /// changes nothing.
     ///
     /// # Errors
-    /// When the tool is missing, the namespace cannot be entered, or the kernel refuses (it names what); the rules in
-    /// force are then those from before.
+    /// When the namespace cannot be entered, or the kernel refuses (it names what); the rules in force are then those
+    /// from before.
     pub fn apply(&self, namespace: impl AsFd, ruleset: &Ruleset) -> Result<Change, Error> {
-        let held = self.read(&namespace)?;
-        self.transact(&namespace, held.as_ref(), &State::of(ruleset))
+        let socket = Socket::open(namespace.as_fd())?;
+        let held = State::read(&socket, &self.name)?;
+        let wanted = State::of(ruleset);
+        self.run(
+            &socket,
+            &Transaction::between(&self.name, held.as_ref(), &wanted),
+        )
     }
 
     /// As [`Table::apply`], trusting that exactly `held` is in force, which saves reading it back. If it is not, the
@@ -93,58 +94,44 @@ impl Table {
         held: &Ruleset,
         ruleset: &Ruleset,
     ) -> Result<Change, Error> {
-        self.transact(&namespace, Some(&State::of(held)), &State::of(ruleset))
+        let socket = Socket::open(namespace.as_fd())?;
+        let (held, wanted) = (State::of(held), State::of(ruleset));
+        self.run(
+            &socket,
+            &Transaction::between(&self.name, Some(&held), &wanted),
+        )
     }
 
     /// Whether exactly `ruleset` is in force.
     ///
     /// # Errors
-    /// When the tool is missing or the namespace cannot be entered.
+    /// When the namespace cannot be entered or the kernel has no nf_tables.
     pub fn is_in_force(&self, namespace: impl AsFd, ruleset: &Ruleset) -> Result<bool, Error> {
-        Ok(self
-            .read(&namespace)?
-            .is_some_and(|held| held == State::of(ruleset)))
+        let socket = Socket::open(namespace.as_fd())?;
+        Ok(State::read(&socket, &self.name)?.is_some_and(|held| held == State::of(ruleset)))
     }
 
     /// Removes the table; `false` when there was none.
     ///
     /// # Errors
-    /// When the tool is missing, the namespace cannot be entered, or the kernel refuses.
+    /// When the namespace cannot be entered or the kernel refuses.
     pub fn remove(&self, namespace: impl AsFd) -> Result<bool, Error> {
-        if self.read(&namespace)?.is_none() {
+        let socket = Socket::open(namespace.as_fd())?;
+        if State::read(&socket, &self.name)?.is_none() {
             return Ok(false);
         }
-        tool::run(
-            &self.tool,
-            namespace.as_fd(),
-            Some(&json::delete_table(&self.name)),
-        )?;
+        self.run(&socket, &Transaction::removal(&self.name))?;
         Ok(true)
     }
 
-    fn read(&self, namespace: &impl AsFd) -> Result<Option<State>, Error> {
-        match tool::list(&self.tool, namespace.as_fd(), &self.name)? {
-            Some(text) => State::read(&text).map(Some),
-            None => Ok(None),
-        }
-    }
-
-    fn transact(
-        &self,
-        namespace: &impl AsFd,
-        held: Option<&State>,
-        wanted: &State,
-    ) -> Result<Change, Error> {
-        let commands = wanted.commands(&self.name, held);
-        if commands.is_empty() {
+    fn run(&self, socket: &Socket, transaction: &Transaction<'_>) -> Result<Change, Error> {
+        let commands = transaction.len();
+        if commands == 0 {
             return Ok(Change::Unchanged);
         }
-        let count = commands.len();
-        tool::run(
-            &self.tool,
-            namespace.as_fd(),
-            Some(&json::transaction(commands)),
-        )?;
-        Ok(Change::Updated { commands: count })
+        match socket.transact(&transaction.messages())? {
+            Ok(()) => Ok(Change::Updated { commands }),
+            Err((number, errno)) => Err(state::refused(transaction.name(number), errno)),
+        }
     }
 }

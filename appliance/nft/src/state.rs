@@ -1,34 +1,61 @@
-//! What is in force and what should be, in one comparable form, and the commands that lead from one to the other.
+//! What is in force and what should be, in one comparable form.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nix::errno::Errno;
 use security_group::Ruleset;
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::Error;
-use crate::json::{self, FAMILY};
+use crate::expression::{
+    DATA_VALUE, DATA_VERDICT, KeyType, device_key, key, key_type, verdict_code,
+};
+use crate::socket::Socket;
+use crate::wire::{Attributes, attributes, find, find_number, find_text};
 
-/// A table. All texts are JSON.
+/// Digests change with this number: raise it when rules are translated differently.
+const TRANSLATION: u32 = 1;
+/// `NFT_MSG_GETCHAIN`, `…GETRULE`, `…GETSET`, `…GETSETELEM`.
+const GET_CHAIN: u16 = 4;
+const GET_RULE: u16 = 7;
+const GET_SET: u16 = 10;
+const GET_ELEMENTS: u16 = 13;
+/// `NFT_SET_ANONYMOUS`, `NFT_SET_MAP`.
+const SET_ANONYMOUS: u32 = 1;
+const SET_MAP: u32 = 8;
+/// Type of a rule's comment in its user data (`NFTNL_UDATA_RULE_COMMENT`).
+pub(crate) const COMMENT: u8 = 0;
+
+/// A table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct State {
-    chains: BTreeMap<String, Chain>,
-    sets: BTreeMap<String, Set>,
-    /// Verdict maps by device name: device → verdict.
-    maps: BTreeMap<String, BTreeMap<String, String>>,
+    pub(crate) chains: BTreeMap<String, Chain>,
+    pub(crate) sets: BTreeMap<String, Set>,
+    /// Device name as a key → verdict.
+    pub(crate) maps: BTreeMap<String, BTreeMap<Vec<u8>, Target>>,
 }
 
+/// A verdict's code and the chain it leads to.
+pub(crate) type Target = (i32, Option<String>);
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Chain {
-    base: Option<String>,
-    rules: Vec<Rule>,
+pub(crate) struct Chain {
+    pub(crate) base: Option<Base>,
+    pub(crate) rules: Vec<Rule>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Base {
+    pub(crate) hook: u32,
+    pub(crate) priority: i32,
+    pub(crate) drops: bool,
 }
 
 #[derive(Debug, Clone)]
-struct Rule {
-    digest: String,
+pub(crate) struct Rule {
+    pub(crate) digest: String,
     /// Known only of rules that should be.
-    expressions: Value,
+    pub(crate) source: Option<security_group::Rule>,
 }
 
 /// The digest stands for the rule.
@@ -41,24 +68,31 @@ impl PartialEq for Rule {
 impl Eq for Rule {}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Set {
-    key: String,
-    elements: BTreeSet<String>,
+pub(crate) struct Set {
+    pub(crate) key: KeyType,
+    pub(crate) elements: BTreeSet<Vec<u8>>,
 }
 
 impl State {
     /// What should be.
     pub(crate) fn of(ruleset: &Ruleset) -> Self {
-        let rule = |rule| {
-            let expressions = json::rule(rule, &ruleset.sets);
-            let digest = Sha256::digest(expressions.to_string().as_bytes());
+        let rule = |rule: &security_group::Rule| {
+            let digest = Sha256::digest(format!("{TRANSLATION} {rule:?}").as_bytes());
             Rule {
                 digest: hex::encode(&digest[..12]),
-                expressions,
+                source: Some(rule.clone()),
             }
         };
         let chains = ruleset.chains.iter().map(|(name, chain)| {
-            let base = chain.base.as_ref().map(|b| json::base(b).to_string());
+            let base = chain.base.as_ref().map(|base| Base {
+                hook: match base.hook {
+                    security_group::Hook::Prerouting => 0,
+                    security_group::Hook::Input => 1,
+                    security_group::Hook::Forward => 2,
+                },
+                priority: base.priority,
+                drops: base.drops,
+            });
             (
                 name.clone(),
                 Chain {
@@ -68,27 +102,20 @@ impl State {
             )
         });
         let sets = ruleset.sets.iter().map(|(name, set)| {
-            let elements = set
-                .elements
-                .iter()
-                .map(|e| json::element(e).to_string())
-                .collect();
             (
                 name.clone(),
                 Set {
-                    key: json::set_type(set.key).to_string(),
-                    elements,
+                    key: key_type(set.key),
+                    elements: set.elements.iter().map(key).collect(),
                 },
             )
         });
         let maps = ruleset.maps.iter().map(|(name, map)| {
-            let entry = |(device, verdict)| {
-                (
-                    json!(device).to_string(),
-                    json::verdict(verdict).to_string(),
-                )
+            let entry = |(device, verdict): (&String, &security_group::Verdict)| {
+                let (code, chain) = verdict_code(verdict)?;
+                Some((device_key(device), (code, chain.map(str::to_owned))))
             };
-            (name.clone(), map.iter().map(entry).collect())
+            (name.clone(), map.iter().filter_map(entry).collect())
         });
         Self {
             chains: chains.collect(),
@@ -97,231 +124,150 @@ impl State {
         }
     }
 
-    /// What is, from the tool's list of the table.
-    pub(crate) fn read(text: &str) -> Result<Self, Error> {
-        let unreadable = |what: &str| Error::Unreadable {
-            what: what.to_owned(),
-        };
-        let document: Value = serde_json::from_str(text).map_err(|e| unreadable(&e.to_string()))?;
-        let items = document["nftables"]
-            .as_array()
-            .ok_or_else(|| unreadable("no list `nftables`"))?;
+    /// What is; `None` when there is no such table.
+    pub(crate) fn read(socket: &Socket, table: &str) -> Result<Option<Self>, Error> {
         let mut state = Self::default();
-        for item in items {
-            let name = |object: &Value| {
-                object["name"]
-                    .as_str()
-                    .map(str::to_owned)
-                    .ok_or_else(|| unreadable("an object without a name"))
-            };
-            let elements = |object: &Value| object["elem"].as_array().cloned().unwrap_or_default();
-            if let Some(chain) = item.get("chain") {
-                let field = |key| &chain[key];
-                let base = chain.get("hook").map(|hook| {
-                    json!({ "type": field("type"), "hook": hook, "prio": field("prio"), "policy": field("policy") })
-                        .to_string()
-                });
-                state.chains.entry(name(chain)?).or_default().base = base;
-            } else if let Some(rule) = item.get("rule") {
-                let chain = rule["chain"]
-                    .as_str()
-                    .ok_or_else(|| unreadable("a rule without a chain"))?;
-                // A rule that somebody else added has no digest, and so differs from all that should be.
-                let digest = rule["comment"].as_str().unwrap_or_default().to_owned();
-                let rule = Rule {
-                    digest,
-                    expressions: Value::Null,
-                };
-                state
-                    .chains
-                    .entry(chain.to_owned())
-                    .or_default()
-                    .rules
-                    .push(rule);
-            } else if let Some(set) = item.get("set") {
-                let elements = elements(set).iter().map(Value::to_string).collect();
-                state.sets.insert(
-                    name(set)?,
-                    Set {
-                        key: set["type"].to_string(),
-                        elements,
+        // Table is attribute 1 of chains, rules, sets and elements alike.
+        let of_table = Attributes::default().text(1, table);
+        let is_ours = |object: &[u8]| find_text(object, 1).as_deref() == Some(table);
+        let mut tables = false;
+        let listed = socket.list(GET_TABLE, &Attributes::default(), |object| {
+            tables |= is_ours(object)
+        })?;
+        check("list the tables", listed)?;
+        if !tables {
+            return Ok(None);
+        }
+        let listed = socket.list(GET_CHAIN, &of_table, |object| {
+            if let (true, Some(name)) = (is_ours(object), find_text(object, 3)) {
+                state.chains.insert(
+                    name,
+                    Chain {
+                        base: base(object),
+                        rules: Vec::new(),
                     },
                 );
-            } else if let Some(map) = item.get("map") {
-                let entries = elements(map);
-                let entry =
-                    |pair: &Value| Some((pair.get(0)?.to_string(), pair.get(1)?.to_string()));
-                let entries = entries.iter().map(entry).collect::<Option<_>>();
-                state.maps.insert(
-                    name(map)?,
-                    entries.ok_or_else(|| unreadable("a map element that is no pair"))?,
+            }
+        })?;
+        check("list the chains", listed)?;
+        let listed = socket.list(GET_RULE, &of_table, |object| {
+            if let (true, Some(chain)) = (is_ours(object), find_text(object, 2)) {
+                let rule = Rule {
+                    digest: comment(object),
+                    source: None,
+                };
+                state.chains.entry(chain).or_default().rules.push(rule);
+            }
+        })?;
+        check("list the rules", listed)?;
+        let listed = socket.list(GET_SET, &of_table, |object| {
+            let flags = find_number(object, 3).unwrap_or(0);
+            let (true, Some(name)) = (
+                is_ours(object) && flags & SET_ANONYMOUS == 0,
+                find_text(object, 2),
+            ) else {
+                return;
+            };
+            if flags & SET_MAP != 0 {
+                state.maps.insert(name, BTreeMap::new());
+            } else {
+                let (kind, length) = (
+                    find_number(object, 4).unwrap_or(0),
+                    find_number(object, 5).unwrap_or(0),
                 );
-            }
-        }
-        Ok(state)
-    }
-
-    /// The commands of the one transaction that turns `held` (`None`: no table) into this.
-    pub(crate) fn commands(&self, table: &str, held: Option<&Self>) -> Vec<Value> {
-        let add_table = json!({ "add": { "table": { "family": FAMILY, "name": table } } });
-        let empty = Self::default();
-        let Some(held) = held else {
-            return [vec![add_table], self.difference(table, &empty)].concat();
-        };
-        let rebased = |(name, chain): (&String, &Chain)| {
-            held.chains.get(name).is_some_and(|h| h.base != chain.base)
-        };
-        let retyped =
-            |(name, set): (&String, &Set)| held.sets.get(name).is_some_and(|h| h.key != set.key);
-        if self.chains.iter().any(rebased) || self.sets.iter().any(retyped) {
-            // The kernel cannot change these in place: replace the table, still in one transaction.
-            let delete = json!({ "delete": { "table": { "family": FAMILY, "name": table } } });
-            return [vec![delete, add_table], self.difference(table, &empty)].concat();
-        }
-        self.difference(table, held)
-    }
-
-    fn difference(&self, table: &str, held: &Self) -> Vec<Value> {
-        let mut commands = Vec::new();
-        let mut push = |verb: &str, kind: &str, name_key: &str, name: &str, more: Value| {
-            let mut object = json!({ "family": FAMILY, "table": table });
-            object[name_key] = json!(name);
-            if let (Some(object), Some(more)) = (object.as_object_mut(), more.as_object()) {
-                object.extend(more.clone());
-            }
-            commands.push(json!({ verb: { kind: object } }));
-        };
-        // 1. Everything that others refer to.
-        for (name, chain) in self
-            .chains
-            .iter()
-            .filter(|(name, _)| !held.chains.contains_key(*name))
-        {
-            push(
-                "add",
-                "chain",
-                "name",
-                name,
-                chain.base.as_deref().map_or(json!({}), value),
-            );
-        }
-        for (name, set) in self
-            .sets
-            .iter()
-            .filter(|(name, _)| !held.sets.contains_key(*name))
-        {
-            push(
-                "add",
-                "set",
-                "name",
-                name,
-                json!({ "type": value(&set.key) }),
-            );
-        }
-        for name in self
-            .maps
-            .keys()
-            .filter(|name| !held.maps.contains_key(*name))
-        {
-            push(
-                "add",
-                "map",
-                "name",
-                name,
-                json!({ "type": "ifname", "map": "verdict" }),
-            );
-        }
-        // 2. The contents of sets.
-        for (name, set) in &self.sets {
-            let before = held.sets.get(name).map(|s| &s.elements);
-            let gone = before
-                .into_iter()
-                .flatten()
-                .filter(|e| !set.elements.contains(*e));
-            let new = set
-                .elements
-                .iter()
-                .filter(|e| before.is_none_or(|b| !b.contains(*e)));
-            for (verb, elements) in [("delete", values(gone)), ("add", values(new))] {
-                if !elements.is_empty() {
-                    push(verb, "element", "name", name, json!({ "elem": elements }));
-                }
-            }
-        }
-        // 3. Rules, whole chains at a time.
-        for (name, chain) in &self.chains {
-            let before = held.chains.get(name).map_or(&[][..], |c| &c.rules);
-            if before == chain.rules {
-                continue;
-            }
-            if !before.is_empty() {
-                push("flush", "chain", "name", name, json!({}));
-            }
-            for rule in &chain.rules {
-                push(
-                    "add",
-                    "rule",
-                    "chain",
+                state.sets.insert(
                     name,
-                    json!({ "expr": rule.expressions, "comment": rule.digest }),
+                    Set {
+                        key: KeyType { kind, length },
+                        elements: BTreeSet::new(),
+                    },
                 );
             }
-        }
-        // 4. Where maps lead.
-        for (name, map) in &self.maps {
-            let before = held.maps.get(name);
-            let gone = before
-                .into_iter()
-                .flatten()
-                .filter(|(device, to)| map.get(*device) != Some(*to));
-            let new = map
-                .iter()
-                .filter(|(device, to)| before.and_then(|b| b.get(*device)) != Some(*to));
-            let pair = |(device, to): (&String, &String)| json!([value(device), value(to)]);
-            for (verb, elements) in [
-                ("delete", gone.map(pair).collect::<Vec<_>>()),
-                ("add", new.map(pair).collect()),
-            ] {
-                if !elements.is_empty() {
-                    push(verb, "element", "name", name, json!({ "elem": elements }));
-                }
-            }
-        }
-        // 5. What nothing refers to any more.
-        let gone: Vec<&String> = held
-            .chains
-            .keys()
-            .filter(|name| !self.chains.contains_key(*name))
-            .collect();
-        for name in &gone {
-            push("flush", "chain", "name", name, json!({}));
-        }
-        for name in held
-            .maps
-            .keys()
-            .filter(|name| !self.maps.contains_key(*name))
-        {
-            push("delete", "map", "name", name, json!({}));
-        }
-        for name in gone {
-            push("delete", "chain", "name", name, json!({}));
-        }
-        for name in held
+        })?;
+        check("list the sets", listed)?;
+        let names: Vec<String> = state
             .sets
             .keys()
-            .filter(|name| !self.sets.contains_key(*name))
-        {
-            push("delete", "set", "name", name, json!({}));
+            .chain(state.maps.keys())
+            .cloned()
+            .collect();
+        for name in names {
+            let listed = socket.list(GET_ELEMENTS, &of_table.clone().text(2, &name), |object| {
+                for (_, element) in attributes(find(object, 3).unwrap_or_default()) {
+                    state.add_element(&name, element);
+                }
+            })?;
+            check("list the elements of a set", listed)?;
         }
-        commands
+        Ok(Some(state))
+    }
+
+    /// `NFTA_SET_ELEM_KEY`, `NFTA_SET_ELEM_DATA`.
+    fn add_element(&mut self, name: &str, element: &[u8]) {
+        let Some(key) = find(element, 1).and_then(|data| find(data, DATA_VALUE)) else {
+            return;
+        };
+        if let Some(set) = self.sets.get_mut(name) {
+            set.elements.insert(key.to_vec());
+        } else if let Some(map) = self.maps.get_mut(name) {
+            let verdict = find(element, 2)
+                .and_then(|data| find(data, DATA_VERDICT))
+                .unwrap_or_default();
+            let code = find_number(verdict, 1).unwrap_or(0).cast_signed();
+            map.insert(key.to_vec(), (code, find_text(verdict, 2)));
+        }
     }
 }
 
-/// Texts of a state are JSON that this module wrote or checked.
-fn value(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or(Value::Null)
+/// `NFT_MSG_GETTABLE`.
+const GET_TABLE: u16 = 1;
+
+/// `NFTA_CHAIN_HOOK` { number, priority }, `NFTA_CHAIN_POLICY`.
+fn base(chain: &[u8]) -> Option<Base> {
+    let hook = find(chain, 4)?;
+    Some(Base {
+        hook: find_number(hook, 1)?,
+        priority: find_number(hook, 2)?.cast_signed(),
+        drops: find_number(chain, 5)? == 0,
+    })
 }
 
-fn values<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<Value> {
-    texts.map(|text| value(text)).collect()
+/// The comment of a rule; a rule that somebody else added has none or another, and so differs from all that should be.
+fn comment(rule: &[u8]) -> String {
+    match find(rule, 7) {
+        Some([COMMENT, length, rest @ ..]) if usize::from(*length) <= rest.len() => {
+            let text = &rest[..usize::from(*length)];
+            String::from_utf8_lossy(text.strip_suffix(&[0]).unwrap_or(text)).into_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+fn check(command: &str, result: Result<(), Errno>) -> Result<(), Error> {
+    result.map_err(|errno| refused(command.to_owned(), errno))
+}
+
+/// Tells what a kernel lacks from what it does not want.
+pub(crate) fn refused(command: String, errno: Errno) -> Error {
+    let source = errno.into();
+    match errno {
+        Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT | Errno::EINVAL
+            if command.contains("list") =>
+        {
+            Error::KernelLacks {
+                missing: "nf_tables with the family inet",
+                source,
+            }
+        }
+        Errno::EOPNOTSUPP | Errno::EPROTONOSUPPORT | Errno::EAFNOSUPPORT => Error::KernelLacks {
+            missing: "nf_tables with the family inet, or connection tracking",
+            source,
+        },
+        // No such expression, since chains and sets are made before the rules that name them.
+        Errno::ENOENT if command.starts_with("add a rule") => Error::KernelLacks {
+            missing: "nft_ct (connection tracking in nf_tables)",
+            source,
+        },
+        _ => Error::Refused { command, source },
+    }
 }

@@ -301,13 +301,23 @@ pub const PORT: u16 = 4242;
 
 /// An Ethernet frame to the gateway with a UDP datagram to [`PORT`].
 pub fn datagram(from_mac: MacAddress, from: [u8; 4], to: [u8; 4], payload: &str) -> Vec<u8> {
-    ip_frame(from_mac, from, to, 17, &{
-        let length = u16::try_from(8 + payload.len())
-            .expect("short")
-            .to_be_bytes();
-        let ports = [1024_u16.to_be_bytes(), PORT.to_be_bytes()].concat();
-        [&ports, &length[..], &[0, 0], payload.as_bytes()].concat()
-    })
+    udp(from_mac, from, to, (1024, PORT), payload)
+}
+
+/// An Ethernet frame to the gateway with a UDP datagram.
+pub fn udp(
+    from_mac: MacAddress,
+    from: [u8; 4],
+    to: [u8; 4],
+    ports: (u16, u16),
+    payload: &str,
+) -> Vec<u8> {
+    let length = u16::try_from(8 + payload.len())
+        .expect("short")
+        .to_be_bytes();
+    let ports = [ports.0.to_be_bytes(), ports.1.to_be_bytes()].concat();
+    let body = [&ports, &length[..], &[0, 0], payload.as_bytes()].concat();
+    ip_frame(from_mac, from, to, 17, &body)
 }
 
 /// An Ethernet frame to the gateway with the first segment of a TCP connection.
