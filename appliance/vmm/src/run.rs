@@ -92,20 +92,19 @@ fn live(control: &mut Control, parts: &Parts, missing: Vec<String>) -> ExitReaso
     if let Err(error) = control.watch(&parts.alarm) {
         return started(error);
     }
-    let mut announce = Some(Event::Started {
-        monotonic_ns: monotonic_ns(),
-        missing_protections: missing,
-    });
+    let mut missing = Some(missing);
     loop {
-        let running = match parts
-            .assemble(&confinement)
-            .and_then(|machine| machine.start(parts, &confinement))
-        {
+        let assembled = match parts.assemble(&confinement) {
+            Ok(assembled) => assembled,
+            Err(error) => return ExitReason::StartFailed { error },
+        };
+        let monotonic_ns = monotonic_ns();
+        let running = match assembled.start(parts, &confinement) {
             Ok(running) => running,
             Err(error) => return ExitReason::StartFailed { error },
         };
-        if let Some(event) = announce.take() {
-            control.tell(event);
+        if let Some(missing_protections) = missing.take() {
+            control.tell(Event::Started { monotonic_ns, missing_protections });
         }
         let end = control.serve(&running, parts);
         // Ends all threads of the machine.
