@@ -1,0 +1,9 @@
+//! The control plane on a host made of memory, in virtual time.
+
+mod images;
+mod lives;
+mod networks;
+mod requests;
+mod restarts;
+mod usage;
+mod world;
