@@ -12,14 +12,17 @@ extern crate alloc;
 
 mod access;
 mod command;
+#[cfg(test)]
+mod command_test;
 mod histogram;
+mod model;
 mod pattern;
 mod words;
 
 pub use access::{Order, Plan};
-pub use command::{
-    Action, Bench, Command, DiskCommand, Extent, Line, NetCommand, PowerButton, Transfer, Wait,
-    parse, script_of, statements,
-};
+pub use command::{parse, script_of, statements};
 pub use histogram::Histogram;
+pub use model::{
+    Action, Bench, Command, DiskCommand, Extent, Line, NetCommand, PowerButton, Transfer, Wait,
+};
 pub use pattern::{Pattern, SECTOR, mix};
