@@ -202,6 +202,8 @@ fn config(limits: &Limits) -> Config {
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .wasm_component_model(true)
         .wasm_relaxed_simd(false)
+        // A failure is told by its message alone, the same every time.
+        .wasm_backtrace_max_frames(None)
         .cranelift_nan_canonicalization(true)
         .consume_fuel(true)
         .epoch_interruption(true);

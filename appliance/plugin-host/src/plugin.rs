@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
 use types::{FailureKind, ModuleDigest, PolicyFailure, PolicyIdentity, Sha256Digest};
 use wasmtime::{
-    PoolConcurrencyLimitError, Store, Trap,
+    Store, Trap,
     component::{Component, InstancePre, Linker, types::Component as ComponentType},
 };
 
@@ -97,14 +97,17 @@ impl Plugin {
         call: impl FnOnce(&mut Store<Sandbox>) -> wasmtime::Result<Result<T, String>>,
     ) -> Result<T, PolicyFailure> {
         let limits = &self.runtime.limits;
+        // Declared before the store, so that it ends after the store has given its slot back.
+        let Some(_running) = self.runtime.ticker.begin(limits.calls) else {
+            let message = format!("{} calls are running already", limits.calls);
+            return Err(self.failure(FailureKind::Busy, &message));
+        };
         let mut store = Store::new(&self.runtime.engine, Sandbox::new(limits, seed));
         store.limiter(|sandbox| sandbox);
         store.set_hostcall_fuel(usize::try_from(limits.answer.bytes()).unwrap_or(usize::MAX));
         store.set_epoch_deadline(self.runtime.deadline_ticks);
-        let running = self.runtime.ticker.running();
         // Fuel is switched on in the engine's configuration, so setting it cannot fail.
         let result = store.set_fuel(limits.fuel).and_then(|()| call(&mut store));
-        drop(running);
         self.pass_on_log(store.data());
         match result {
             Ok(Ok(answer)) => Ok(answer),
@@ -127,39 +130,33 @@ impl Plugin {
 
     fn classify(&self, error: &wasmtime::Error, sandbox: &Sandbox) -> (FailureKind, String) {
         let limits = &self.runtime.limits;
-        let words = sandbox.last_words();
-        match error.downcast_ref::<Trap>() {
-            Some(Trap::Interrupt) => (
-                FailureKind::Deadline,
-                format!("no answer within {} ms", limits.deadline.as_millis()),
-            ),
-            Some(Trap::OutOfFuel) => (
-                FailureKind::Fuel,
-                format!("no answer within {} instructions", limits.fuel),
-            ),
-            trap => {
-                if let Some(what) = &sandbox.refused {
-                    let (memory, elements) = (limits.memory, limits.table_elements);
-                    return (
-                        FailureKind::Memory,
-                        format!(
-                            "asked for {what}; {memory} and {elements} table elements are allowed"
-                        ),
-                    );
-                }
-                if let Some(trap) = trap {
-                    let words = words.map_or_else(|| trap.to_string(), str::to_owned);
-                    return (FailureKind::Trap, words);
-                }
-                if error.is::<PoolConcurrencyLimitError>() {
-                    let calls = limits.calls;
-                    return (
-                        FailureKind::Busy,
-                        format!("{calls} calls are running already"),
-                    );
-                }
-                (FailureKind::InvalidAnswer, format!("{error:#}"))
+        let trap = error.downcast_ref::<Trap>();
+        match (trap, &sandbox.refused) {
+            (Some(Trap::Interrupt), _) => {
+                let deadline = limits.deadline.as_millis();
+                (
+                    FailureKind::Deadline,
+                    format!("no answer within {deadline} ms"),
+                )
             }
+            (Some(Trap::OutOfFuel), _) => {
+                let fuel = limits.fuel;
+                (
+                    FailureKind::Fuel,
+                    format!("no answer within {fuel} instructions"),
+                )
+            }
+            (_, Some(what)) => {
+                let (memory, elements) = (limits.memory, limits.table_elements);
+                let allowed = format!("{memory} and {elements} table elements are allowed");
+                (FailureKind::Memory, format!("asked for {what}; {allowed}"))
+            }
+            (Some(trap), None) => {
+                let words = sandbox.last_words();
+                let words = words.map_or_else(|| trap.to_string(), str::to_owned);
+                (FailureKind::Trap, words)
+            }
+            (None, None) => (FailureKind::InvalidAnswer, format!("{error:#}")),
         }
     }
 

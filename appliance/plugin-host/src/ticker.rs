@@ -49,16 +49,21 @@ impl Ticker {
         })
     }
 
-    /// Begins a call.
-    pub(crate) fn running(&self) -> Running<'_> {
+    /// Begins a call, unless `most` are running.
+    pub(crate) fn begin(&self, most: u32) -> Option<Running<'_>> {
         // Sequentially consistent with the thread's look before it parks: either it sees this call, or this sees it
         // about to park and the token of `unpark` keeps it awake.
-        if self.shared.running.fetch_add(1, Ordering::SeqCst) == 0
+        let before = self.shared.running.fetch_add(1, Ordering::SeqCst);
+        let running = Running(&self.shared);
+        if before >= u64::from(most) {
+            return None;
+        }
+        if before == 0
             && let Some(thread) = &self.thread
         {
             thread.thread().unpark();
         }
-        Running(&self.shared)
+        Some(running)
     }
 }
 

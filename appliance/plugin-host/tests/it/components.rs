@@ -1,0 +1,164 @@
+//! Components made from text, and the questions they are asked.
+
+use placement::{HostRow, HostTable, PlacementRequest};
+use plugin_host::{Limits, Parameters, PluginHost};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+use types::{ByteCount, HostId, InstanceId};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// A folder that goes away with it.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let (process, next) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(format!("ashlar-plugin-host-{process}-{next}"));
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A host program with a cache of its own.
+pub struct Host {
+    pub host: PluginHost,
+    _cache: Folder,
+}
+
+impl Host {
+    pub fn new(limits: Limits) -> Self {
+        let cache = Folder::new();
+        Self {
+            host: PluginHost::new(limits, cache.path()).unwrap(),
+            _cache: cache,
+        }
+    }
+}
+
+/// Limits with which only what a test is about is hit.
+pub fn limits() -> Limits {
+    Limits {
+        deadline: Duration::from_millis(500),
+        fuel: 20_000_000,
+        calls: 4,
+        ..Limits::default()
+    }
+}
+
+pub fn parameters(pairs: &[(&str, &str)]) -> Parameters {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    pairs.iter().map(owned).collect()
+}
+
+/// A component of `world` around a core module.
+pub fn component(world: &str, module: &str) -> Vec<u8> {
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/wit");
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_dir(wit).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
+    let mut module = wat::parse_str(module).unwrap();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
+    let mut encoder = ComponentEncoder::default();
+    let encoder = encoder.validate(true).module(&module).unwrap();
+    encoder.encode().unwrap()
+}
+
+/// What every core module needs: memory, an allocator that never frees, and `check-configuration` that finds all well.
+/// Address 1024 holds an `ok` without a value.
+const COMMON: &str = r#"
+  (memory (export "memory") 2)
+  (global $free (mut i32) (i32.const 8192))
+  (func (export "cabi_realloc") (param $old i32) (param $was i32) (param $align i32) (param $size i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and
+      (i32.add (global.get $free) (i32.sub (local.get $align) (i32.const 1)))
+      (i32.sub (i32.const 0) (local.get $align))))
+    (global.set $free (i32.add (local.get $at) (local.get $size)))
+    (block $fits (loop $grow
+      (br_if $fits (i32.le_u (global.get $free) (i32.mul (memory.size) (i32.const 65536))))
+      (br_if $grow (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))
+      unreachable))
+    (local.get $at))
+"#;
+
+/// A scheduler whose `filter-and-score` runs `body` and returns the address that leaves on the stack; `more` comes before it.
+pub fn scheduler(more: &str, body: &str) -> Vec<u8> {
+    let module = format!(
+        r#"(module {more} {COMMON}
+          (func (export "ashlar:policy/scheduling@0.1.0#check-configuration") (param i32 i32) (result i32)
+            (i32.const 1024))
+          (func (export "ashlar:policy/scheduling@0.1.0#filter-and-score") (param i32) (result i32) {body}))"#
+    );
+    component("scheduler", &module)
+}
+
+/// A billing policy whose `rate` runs `body`.
+pub fn billing(more: &str, body: &str) -> Vec<u8> {
+    let module = format!(
+        r#"(module {more} {COMMON}
+          (func (export "ashlar:policy/rating@0.1.0#check-configuration") (param i32 i32) (result i32)
+            (i32.const 1024))
+          (func (export "ashlar:policy/rating@0.1.0#rate") (param i32 i32 i32 i32 i32 i32) (result i32) {body}))"#
+    );
+    component("billing", &module)
+}
+
+/// Words as the bytes of a data segment.
+pub fn words(words: &[u32]) -> String {
+    let bytes = words.iter().flat_map(|word| word.to_le_bytes());
+    bytes.map(|byte| format!("\\{byte:02x}")).collect()
+}
+
+/// An answer of `filter-and-score` at 2048: this many hosts, all with the code at 3000… and the score at 4096….
+pub fn verdicts(hosts: u32, code: u8, score: f64) -> String {
+    let answer = words(&[0, 0, 0, 3000, hosts, 4096, hosts]);
+    let codes = format!("\\{code:02x}").repeat(8);
+    let scores: String = score
+        .to_le_bytes()
+        .iter()
+        .map(|byte| format!("\\{byte:02x}"))
+        .collect();
+    format!(
+        r#"(data (i32.const 2048) "{answer}") (data (i32.const 3000) "{codes}") (data (i32.const 4096) "{}")"#,
+        scores.repeat(8)
+    )
+}
+
+/// A small instance.
+pub fn request() -> PlacementRequest {
+    PlacementRequest {
+        instance: InstanceId::generate(7),
+        instance_type: "ecs.g6.large".to_owned(),
+        vcpus: 2,
+        memory: ByteCount::from_gib(8),
+        local_disk: ByteCount::ZERO,
+        zone: None,
+        deployment_set: None,
+        spot: false,
+    }
+}
+
+/// A table of empty hosts.
+pub fn hosts(count: u32) -> HostTable {
+    let host = |id: u32| {
+        let id = HostId::generate(id.into());
+        HostRow::new(id, "zone-a", 16, ByteCount::from_gib(64))
+    };
+    HostTable::new((0..count).map(host).collect()).unwrap()
+}

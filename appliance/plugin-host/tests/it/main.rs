@@ -1,0 +1,8 @@
+//! Policies that are components: good ones, bad ones and hostile ones.
+
+mod cache;
+mod components;
+mod guarded;
+mod hostile;
+mod load;
+mod samples;

@@ -1,0 +1,253 @@
+//! The sample policies, as they are built, say what the built-in policies say.
+
+use crate::components::{Host, hosts, parameters, request};
+use ledger::{PriceList, Prices, RatingInput, RatingPolicy, Usage};
+use placement::{
+    BuiltIn, DeploymentSet, HostRow, HostTable, PlacementRequest, SchedulingPolicy,
+    Strategy as Built,
+};
+use plugin_host::{Limits, LoadError};
+use proptest::{
+    collection::{btree_map, vec},
+    option,
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use types::{ByteCount, Currency, Decimal, DiskId, HostId, InstanceId, Timestamp, UsageId};
+
+/// The built component: in the folder named by ASHLAR_PLUGINS, or where `cargo xtask targets` puts it.
+fn sample(name: &str) -> Vec<u8> {
+    let folder = std::env::var_os("ASHLAR_PLUGINS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/ashlar/plugins"),
+        PathBuf::from,
+    );
+    let path = folder.join(format!("{name}.wasm"));
+    std::fs::read(&path).unwrap_or_else(|error| {
+        panic!(
+            "{}: {error}; build the sample policies with `cargo xtask targets`",
+            path.display()
+        )
+    })
+}
+
+fn host() -> Host {
+    // A busy machine must not decide whether policies agree.
+    Host::new(Limits {
+        deadline: Duration::from_secs(10),
+        ..Limits::default()
+    })
+}
+
+fn runner() -> TestRunner {
+    TestRunner::new(Config {
+        cases: 256,
+        failure_persistence: None,
+        ..Config::default()
+    })
+}
+
+fn a_host() -> impl Strategy<Value = HostRow> {
+    let size = (0_u32..64, 0_u32..64, 0_u64..256, 0_u64..256);
+    let sets = btree_map("set-[ab]", 1_u32..4, 0..3);
+    let rest = ("zone-[abc]", any::<bool>(), 0_u64..100, 0_u64..100, sets);
+    (any::<u128>(), size, rest).prop_map(|(id, size, rest)| {
+        let (vcpus, vcpus_used, memory, memory_used) = size;
+        let (zone, accepting, disk, disk_used, deployment_sets) = rest;
+        HostRow {
+            accepting,
+            vcpus_used,
+            memory_used: ByteCount::from_gib(memory_used),
+            local_disk_total: ByteCount::from_gib(disk),
+            local_disk_used: ByteCount::from_gib(disk_used),
+            deployment_sets,
+            ..HostRow::new(
+                HostId::generate(id),
+                &zone,
+                vcpus,
+                ByteCount::from_gib(memory),
+            )
+        }
+    })
+}
+
+fn a_request() -> impl Strategy<Value = PlacementRequest> {
+    let size = (1_u32..16, 1_u64..64, 0_u64..20);
+    let set = option::of(("set-[abc]", 1_u32..4));
+    (any::<u128>(), size, option::of("zone-[abcd]"), set).prop_map(|(id, size, zone, set)| {
+        PlacementRequest {
+            instance: InstanceId::generate(id),
+            vcpus: size.0,
+            memory: ByteCount::from_gib(size.1),
+            local_disk: ByteCount::from_gib(size.2),
+            zone,
+            deployment_set: set.map(|(id, max_per_host)| DeploymentSet { id, max_per_host }),
+            ..request()
+        }
+    })
+}
+
+#[test]
+fn scheduler_basic_agrees_with_the_built_in_policy() {
+    let (host, bytes) = (host(), sample("scheduler-basic"));
+    for strategy in [Built::Spread, Built::BinPack] {
+        let name = strategy.to_string();
+        let policy = host
+            .host
+            .load_scheduler("sample", &bytes, &parameters(&[("strategy", &name)]))
+            .unwrap();
+        let built_in = BuiltIn::new(strategy);
+        let cases = (a_request(), vec(a_host(), 0..40));
+        let outcome = runner().run(&cases, |(request, rows)| {
+            let Ok(hosts) = HostTable::new(rows) else {
+                return Err(TestCaseError::reject("an id twice"));
+            };
+            let said = policy.evaluate(&request, &hosts);
+            prop_assert_eq!(said, Ok(built_in.verdicts(&request, &hosts)));
+            Ok(())
+        });
+        outcome.unwrap();
+        assert_eq!(policy.status().failures, 0);
+    }
+}
+
+fn a_price() -> impl Strategy<Value = Decimal> {
+    (0_i64..=1_000_000_000_000, 6_u32..=12).prop_map(|(digits, scale)| Decimal::new(digits, scale))
+}
+
+fn a_usage() -> impl Strategy<Value = Usage> {
+    // Up to 64 TiB, at up to a million per GiB and hour, for months: below what a price may be.
+    let size = || 0_u64..1 << 46;
+    let instance = ("type-[abc]", 1_u32..512, size(), any::<u128>());
+    let disk = ("cloud-[abc]", size(), any::<u128>());
+    let other = (
+        "meter-[abc]",
+        (0_i64..10_000_000).prop_map(|digits| Decimal::new(digits, 4)),
+    );
+    prop_oneof![
+        instance.prop_map(
+            |(instance_type, vcpus, memory, id)| Usage::InstanceRunning {
+                instance: InstanceId::generate(id),
+                instance_type,
+                vcpus,
+                memory: ByteCount::new(memory),
+            }
+        ),
+        disk.prop_map(|(category, size, id)| Usage::DiskAllocated {
+            disk: DiskId::generate(id),
+            category,
+            size: ByteCount::new(size),
+        }),
+        other.prop_map(|(name, quantity)| Usage::Other {
+            resource: "r-1".to_owned(),
+            name,
+            quantity,
+        }),
+    ]
+}
+
+fn prices() -> impl Strategy<Value = Prices> {
+    let single = (a_price(), a_price(), a_price());
+    let named = |pattern| btree_map(pattern, a_price(), 0..3);
+    let lists = (
+        named("type-[abc]"),
+        named("cloud-[abc]"),
+        named("meter-[abc]"),
+    );
+    (single, lists).prop_map(|(single, lists)| Prices {
+        currency: Currency::CNY,
+        vcpu: single.0,
+        memory_gib: single.1,
+        disk_gib: single.2,
+        instance_types: lists.0,
+        disk_categories: lists.1,
+        meters: lists.2,
+    })
+}
+
+#[test]
+fn billing_payg_agrees_with_the_built_in_price_list() {
+    let (host, bytes) = (host(), sample("billing-payg"));
+    let input = (a_usage(), any::<u128>(), 1_u64..10_000_000);
+    let input = input.prop_map(|(usage, id, seconds)| RatingInput {
+        interval: UsageId::generate(id),
+        usage,
+        from: Timestamp::UNIX_EPOCH,
+        seconds,
+    });
+    let cases = (prices(), vec(input, 0..20));
+    let outcome = runner().run(&cases, |(prices, usage)| {
+        let list = PriceList::new(prices).unwrap();
+        let parameters = list.parameters().into_iter().collect();
+        let policy = host.host.load_billing("sample", &bytes, &parameters);
+        let policy = policy.map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let said = policy.rate(Currency::CNY, &usage);
+        prop_assert_eq!(said, list.rate(Currency::CNY, &usage));
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+#[test]
+fn a_wrong_parameter_is_refused_in_the_policy_s_own_words() {
+    let host = host();
+    let wrong = parameters(&[("strategy", "sprad")]);
+    let error = host
+        .host
+        .load_scheduler("sample", &sample("scheduler-basic"), &wrong)
+        .err()
+        .unwrap();
+    assert!(matches!(error, LoadError::Configuration { .. }));
+    let text = error.to_string();
+    assert!(
+        text.contains("`strategy` is `sprad`; it must be `spread` or `bin-pack`"),
+        "{text}"
+    );
+    let error = host
+        .host
+        .load_billing("sample", &sample("billing-payg"), &parameters(&[]))
+        .err()
+        .unwrap();
+    assert!(
+        error
+            .to_string()
+            .contains("parameter `currency` is missing")
+    );
+}
+
+#[test]
+fn a_table_of_ten_thousand_hosts_fits_the_default_limits() {
+    let host = host();
+    let policy = host
+        .host
+        .load_scheduler("sample", &sample("scheduler-basic"), &parameters(&[]))
+        .unwrap();
+    let hosts = hosts(10_000);
+    let verdicts = policy.evaluate(&request(), &hosts).unwrap();
+    assert_eq!(verdicts, BuiltIn::default().verdicts(&request(), &hosts));
+}
+
+#[test]
+fn a_currency_it_does_not_know_is_refused() {
+    let host = host();
+    let list = parameters(&[
+        ("currency", "EUR"),
+        ("vcpu", "1"),
+        ("memory-gib", "1"),
+        ("disk-gib", "1"),
+    ]);
+    let policy = host
+        .host
+        .load_billing("sample", &sample("billing-payg"), &list)
+        .unwrap();
+    let failure = policy.rate(Currency::CNY, &[]).unwrap_err();
+    assert!(
+        failure
+            .message
+            .contains("asked for in CNY, but are set in EUR"),
+        "{failure}"
+    );
+}
