@@ -104,7 +104,10 @@ fn live(control: &mut Control, parts: &Parts, missing: Vec<String>) -> ExitReaso
             Err(error) => return ExitReason::StartFailed { error },
         };
         if let Some(missing_protections) = missing.take() {
-            control.tell(Event::Started { monotonic_ns, missing_protections });
+            control.tell(Event::Started {
+                monotonic_ns,
+                missing_protections,
+            });
         }
         let end = control.serve(&running, parts);
         // Ends all threads of the machine.

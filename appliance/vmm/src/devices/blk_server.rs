@@ -128,7 +128,8 @@ impl Server {
             self.complete(*completion)?;
         }
         for index in 0..self.queues.len() {
-            if self.queues[index].ready {
+            // Awake anyway: a look now may spare the kick that is on its way.
+            if self.queues[index].ready || !completions.is_empty() {
                 self.serve(index)?;
             }
         }

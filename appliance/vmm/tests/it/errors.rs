@@ -153,12 +153,30 @@ async fn descriptors_that_are_not_what_they_should_be() {
 #[tokio::test]
 async fn a_socket_path_that_is_too_long() {
     let lab = Lab::new();
-    let missing = hypervisor::Kvm::open(&lab.socket())
-        .err()
-        .expect("there is no device")
-        .to_string();
+    let error = lab
+        .launch_at(lab.socket().join("x".repeat(120)), lab.machine(&good(), 16))
+        .await;
+    assert!(
+        matches!(error, Err(LaunchError::Prepare { .. })),
+        "{:?}",
+        error.map(|launched| launched.process.kill())
+    );
+}
+
+#[test]
+fn a_device_that_is_missing_or_forbidden() {
+    let lab = Lab::new();
+    let open = |path: &std::path::Path| {
+        hypervisor::Kvm::open(path)
+            .err()
+            .expect("no KVM there")
+            .to_string()
+    };
+    let missing = open(&lab.socket());
     assert!(
         missing.contains("no such device; is the kvm module loaded"),
         "{missing}"
     );
+    let other = open(std::path::Path::new("/dev/null"));
+    assert!(other.contains("this is not /dev/kvm"), "{other}");
 }

@@ -88,6 +88,14 @@ impl Lab {
     }
 
     pub async fn launch(&self, machine: MachineConfig<OwnedFd>) -> Result<Launched, LaunchError> {
+        self.launch_at(self.socket(), machine).await
+    }
+
+    pub async fn launch_at(
+        &self,
+        socket: PathBuf,
+        machine: MachineConfig<OwnedFd>,
+    ) -> Result<Launched, LaunchError> {
         // Each process has a user of its own, as in production.
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = 62_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 1000;
@@ -99,7 +107,7 @@ impl Lab {
             gid: id,
             cgroups: Vec::new(),
             limits: jail::Limits::default(),
-            socket: self.socket(),
+            socket,
             stderr: Some(
                 std::io::stderr()
                     .as_fd()
