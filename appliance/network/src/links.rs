@@ -1,11 +1,11 @@
 //! Devices, addresses, routes and neighbours of one namespace, by rtnetlink.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
-use rtnetlink::packet_route::route::RouteScope;
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteScope};
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use tokio::task::AbortHandle;
 
@@ -102,7 +102,7 @@ impl Links {
             LinkUnspec::new_with_index(index).up().build(),
         )
         .await?;
-        let route = RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
             .destination_prefix(spec.address, 32)
             .output_interface(index)
             .scope(RouteScope::Link)
@@ -120,6 +120,35 @@ impl Links {
             .execute()
             .await;
         added.map_err(|e| self.failed("add the guest as a neighbour", device, e))
+    }
+
+    /// The address behind a device, as its route says; `None` when there is no such device or route.
+    pub(crate) async fn guest_address(&self, device: &str) -> Result<Option<Ipv4Addr>, Error> {
+        let Some(index) = self.index(device).await? else {
+            return Ok(None);
+        };
+        let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let mut routes = self.handle.route().get(all).execute();
+        let mut found = None;
+        while let Some(route) = routes
+            .try_next()
+            .await
+            .map_err(|e| self.failed("list its routes", device, e))?
+        {
+            let (mut to, mut out) = (None, None);
+            for attribute in &route.attributes {
+                match attribute {
+                    RouteAttribute::Destination(RouteAddress::Inet(address)) => to = Some(*address),
+                    RouteAttribute::Oif(oif) => out = Some(*oif),
+                    _ => {}
+                }
+            }
+            let main = route.header.table == RouteHeader::RT_TABLE_MAIN;
+            if main && out == Some(index) && route.header.destination_prefix_length == 32 {
+                found = to.or(found);
+            }
+        }
+        Ok(found)
     }
 
     /// Removes a device; `false` when there was none.

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use nft::{Change, Ruleset};
 use tokio::sync::{Mutex, OwnedMappedMutexGuard, OwnedMutexGuard};
+use tracing::warn;
 use types::{InterfaceId, VpcId};
 
 use crate::links::Links;
@@ -69,8 +70,8 @@ struct Vpc {
 
 struct Interface {
     spec: InterfaceSpec,
-    /// Present while the interface is active.
-    dhcp: Option<dhcp::Server>,
+    /// While it is active: the index of its device, and its server.
+    active: Option<(u32, dhcp::Server)>,
 }
 
 impl NetworkManager {
@@ -168,13 +169,13 @@ impl NetworkManager {
         vpc.links.prepare(&device, index, spec).await?;
         let known = vpc.interfaces.entry(spec.id).or_insert_with(|| Interface {
             spec: spec.clone(),
-            dhcp: None,
+            active: None,
         });
         // A new tap is down, whatever was known of an earlier one; a changed spec needs a server that knows it.
         if matches!(opened, Opened::Tap(_)) || known.spec != *spec {
             *known = Interface {
                 spec: spec.clone(),
-                dhcp: None,
+                active: None,
             };
         }
         Ok(match opened {
@@ -209,7 +210,9 @@ impl NetworkManager {
                 return Ok(change);
             }
             // The first time, or somebody else changed the table: look at what is there.
-            table.apply(&*namespace, &next).map_err(failed)
+            let change = table.apply(&*namespace, &next).map_err(failed)?;
+            namespace.configure_tracking()?;
+            Ok(change)
         })
         .await?;
         vpc.ruleset = Some(ruleset.clone());
@@ -238,7 +241,7 @@ impl NetworkManager {
         .await
     }
 
-    /// Brings a prepared interface up and serves it DHCP. Again: completes what is missing.
+    /// Brings a prepared interface up and serves it DHCP. Again, while its tap is the same: nothing.
     ///
     /// # Errors
     /// When it was not prepared, no ruleset was applied to its VPC, or a step fails.
@@ -261,14 +264,20 @@ impl NetworkManager {
         let known = interfaces.get_mut(&interface).ok_or_else(not_prepared)?;
         let device = device_name(interface);
         let index = links.index(&device).await?.ok_or_else(not_prepared)?;
-        links.raise(&device, index, &known.spec).await?;
-        if known.dhcp.is_none() {
-            known.dhcp = Some(dhcp::Server::start(namespace, &device, &known.spec)?);
+        if known
+            .active
+            .as_ref()
+            .is_some_and(|(active, _)| *active == index)
+        {
+            return Ok(());
         }
+        links.raise(&device, index, &known.spec).await?;
+        known.active = Some((index, dhcp::Server::start(namespace, &device, &known.spec)?));
         Ok(())
     }
 
-    /// Removes an interface, also from under a vmm that still holds it. `false` when it was not there.
+    /// Removes an interface, also from under a vmm that still holds it, and the connections of its address, which another
+    /// interface may have next. `false` when it was not there.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -281,8 +290,23 @@ impl NetworkManager {
             Err(Error::NamespaceGone { .. }) => return Ok(false),
             other => other?,
         };
-        vpc.interfaces.remove(&interface);
-        vpc.links.remove(&device_name(interface)).await
+        let known = vpc.interfaces.remove(&interface);
+        let device = device_name(interface);
+        let address = match known {
+            Some(known) => Some(known.spec.address),
+            None => vpc.links.guest_address(&device).await?,
+        };
+        let removed = vpc.links.remove(&device).await?;
+        if let Some(address) = address {
+            let namespace = vpc.namespace.clone();
+            let forgotten =
+                blocking(move || Ok(nft::forget_connections(&*namespace, address.into()))).await?;
+            if let Err(error) = forgotten {
+                // They end by themselves, in 910 s at the latest.
+                warn!(%interface, %address, %error, "connections of a removed interface are not forgotten at once");
+            }
+        }
+        Ok(removed)
     }
 
     /// Removes a VPC with everything in it. `false` when it was not there.

@@ -24,7 +24,7 @@ pub(crate) struct Namespace {
 }
 
 /// Settings of a VPC's namespace. Devices made later take over those of `default`.
-const SETTINGS: [(&str, &str); 10] = [
+const SETTINGS: [(&str, &str); 12] = [
     ("ipv6/conf/all/disable_ipv6", "1"),
     ("ipv6/conf/default/disable_ipv6", "1"),
     ("ipv4/conf/default/proxy_arp", "1"),
@@ -34,6 +34,8 @@ const SETTINGS: [(&str, &str); 10] = [
     ("ipv4/conf/default/send_redirects", "0"),
     ("ipv4/conf/all/accept_redirects", "0"),
     ("ipv4/conf/default/accept_redirects", "0"),
+    ("ipv4/conf/all/accept_source_route", "0"),
+    ("ipv4/conf/default/accept_source_route", "0"),
     // Last: nothing is forwarded before the rest is set.
     ("ipv4/ip_forward", "1"),
 ];
@@ -176,6 +178,11 @@ impl Namespace {
     /// Forwarding, proxy ARP and the like.
     pub(crate) fn configure(&self) -> Result<(), Error> {
         self.write(&SETTINGS)
+    }
+
+    /// What exists only once connection tracking is in use: ECS keeps idle connections for 910 s.
+    pub(crate) fn configure_tracking(&self) -> Result<(), Error> {
+        self.write(&[("netfilter/nf_conntrack_tcp_timeout_established", "910")])
     }
 
     /// What a new device does not take over from `default`.

@@ -5,6 +5,7 @@ mod common;
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Command;
 
@@ -15,7 +16,9 @@ use common::{
 use network::{
     Error, Found, InterfaceFound, InterfaceSpec, NetworkManager, device_name, gateway_of,
 };
-use security_group::{Direction, Peer, PortRange, Protocol, RulePolicy, RuleSpec, compile};
+use security_group::{
+    Direction, Peer, PortRange, Protocol, RulePolicy, RuleSpec, VpcPolicy, compile,
+};
 use smoltcp::socket::{dhcpv4, tcp};
 use types::{InterfaceId, VpcId};
 
@@ -219,6 +222,74 @@ async fn nobody_sends_as_another() {
         guests[1].payloads().into_iter().collect::<Vec<_>>(),
         ["itself"]
     );
+}
+
+/// Guest 2 answers guest 1 once; then its interface goes, and the next one has its address but lets nobody in.
+async fn an_address_is_used_again(restart: bool) {
+    let mut net = Net::new();
+    let open = (2, allow(Protocol::Udp, common::PORT, "10.7.0.1"));
+    let also_open = (2, allow(Protocol::Udp, 9, "10.7.0.1"));
+    let taps = raise(&net, &[1, 2], &policy(&[1, 2], &[open])).await;
+    let [a, b] = <[_; 2]>::try_from(taps).expect("two taps");
+    let mut guests = [Guest::new(a, mac(1)), Guest::new(b, mac(2))];
+    guests[0].inject(&datagram(mac(1), A, B, "to the first owner"));
+    until(&mut guests, "the datagram", |g| {
+        g[1].payloads().contains("to the first owner")
+    });
+    guests[1].inject(&common::udp(mac(2), B, A, (common::PORT, 1024), "answer"));
+    let answered =
+        |f: &Vec<u8>| f[12..14] == [8, 0] && f[23] == 17 && f[36..38] == 1024_u16.to_be_bytes();
+    until(&mut guests, "the answer", |g| {
+        g[0].tap.seen.iter().any(answered)
+    });
+    if restart {
+        net.restart();
+    }
+    assert!(
+        net.manager
+            .remove_interface(vpc_id(1), interface_id(2))
+            .await
+            .expect("remove")
+    );
+    let [first, _] = guests;
+    let again = raise_one(&net, 2, &policy(&[1, 2], &[also_open])).await;
+    let mut guests = [first, Guest::new(again, mac(2))];
+    guests[0].inject(&datagram(mac(1), A, B, "to the next owner"));
+    guests[0].inject(&common::udp(mac(1), A, B, (1025, 9), "marker"));
+    let marker = |f: &Vec<u8>| f[12..14] == [8, 0] && f[36..38] == 9_u16.to_be_bytes();
+    until(&mut guests, "the marker", |g| {
+        g[1].tap.seen.iter().any(marker)
+    });
+    assert!(
+        guests[1].payloads().is_empty(),
+        "the next owner inherited a connection"
+    );
+}
+
+async fn raise_one(net: &Net, n: u8, policy: &VpcPolicy) -> OwnedFd {
+    let InterfaceFound::Made(tap) = net.manager.ensure_interface(&spec(n)).await.expect("make")
+    else {
+        panic!("nobody uses it yet")
+    };
+    net.manager
+        .apply_ruleset(vpc_id(1), &compile(policy).expect("sound"))
+        .await
+        .expect("apply");
+    net.manager
+        .activate(vpc_id(1), interface_id(n))
+        .await
+        .expect("activate");
+    tap
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_do_not_pass_to_the_next_owner_of_an_address() {
+    an_address_is_used_again(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_do_not_pass_on_across_a_restart_either() {
+    an_address_is_used_again(true).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod connections;
 mod error;
 mod expression;
 mod socket;
@@ -23,6 +24,7 @@ mod state;
 mod transaction;
 mod wire;
 
+pub use connections::forget_connections;
 pub use error::Error;
 pub use security_group::Ruleset;
 

@@ -79,35 +79,66 @@ impl Socket {
         }
     }
 
-    /// Calls `each` with the attributes of every object of a list.
+    /// Calls `each` with the attributes of every nf_tables object of a list.
     pub(crate) fn list(
         &self,
         kind: u16,
         filter: &Attributes,
+        each: impl FnMut(&[u8]),
+    ) -> Result<Result<(), Errno>, Error> {
+        self.dump(&wire::message(kind, DUMP, 1, filter), each)
+    }
+
+    /// Calls `each` with the attributes of every object that the kernel lists upon `request`.
+    pub(crate) fn dump(
+        &self,
+        request: &[u8],
         mut each: impl FnMut(&[u8]),
     ) -> Result<Result<(), Errno>, Error> {
-        let mut buffer = vec![0; BUFFER];
         for _ in 0..ATTEMPTS {
-            let request = wire::message(kind, DUMP, 1, filter);
-            send(self.0.as_raw_fd(), &request, MsgFlags::empty())
-                .map_err(|e| Error::Socket { source: e.into() })?;
-            let mut objects: Vec<Vec<u8>> = Vec::new();
+            self.send(request)?;
+            let (mut objects, mut changed): (Vec<Vec<u8>>, bool) = (Vec::new(), false);
+            let mut buffer = vec![0; BUFFER];
             let end = 'list: loop {
                 for answer in self.receive(&mut buffer)? {
                     match answer {
                         Answer::Object(attributes) => objects.push(attributes.to_vec()),
+                        Answer::Changed => changed = true,
                         Answer::Done => break 'list Ok(()),
                         Answer::Result { errno: 0, .. } => {}
                         Answer::Result { errno, .. } => break 'list Err(Errno::from_raw(errno)),
                     }
                 }
             };
-            if end != Err(Errno::EINTR) && end != Err(Errno::EAGAIN) {
+            if !changed && end != Err(Errno::EINTR) && end != Err(Errno::EAGAIN) {
                 objects.iter().for_each(|object| each(object));
                 return Ok(end);
             }
         }
         Ok(Err(Errno::EAGAIN))
+    }
+
+    /// Sends one request that asks for an acknowledgement, outside any transaction.
+    pub(crate) fn ask(&self, request: &[u8]) -> Result<Result<(), Errno>, Error> {
+        self.send(request)?;
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            for answer in self.receive(&mut buffer)? {
+                if let Answer::Result { errno, .. } = answer {
+                    return Ok(if errno == 0 {
+                        Ok(())
+                    } else {
+                        Err(Errno::from_raw(errno))
+                    });
+                }
+            }
+        }
+    }
+
+    fn send(&self, request: &[u8]) -> Result<(), Error> {
+        let sent = send(self.0.as_raw_fd(), request, MsgFlags::empty());
+        sent.map(drop)
+            .map_err(|e| Error::Socket { source: e.into() })
     }
 
     fn receive<'a>(&self, buffer: &'a mut [u8]) -> Result<Vec<Answer<'a>>, Error> {

@@ -2,9 +2,10 @@
 
 use std::io;
 
-/// `NFNL_SUBSYS_NFTABLES`, `NFPROTO_INET`.
+/// `NFNL_SUBSYS_NFTABLES` and `NFPROTO_INET`; `NFNL_SUBSYS_CTNETLINK`.
 const SUBSYSTEM: u16 = 10;
-pub(crate) const FAMILY_INET: u8 = 1;
+const FAMILY_INET: u8 = 1;
+const CONNECTIONS: u16 = 1;
 /// `NFNL_MSG_BATCH_BEGIN`, `NFNL_MSG_BATCH_END`.
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
@@ -16,6 +17,8 @@ const HEADER: usize = 16;
 const GENERIC: usize = 4;
 /// Flags of a request.
 const REQUEST: u16 = 1;
+/// `NLM_F_DUMP_INTR`, in an answer.
+const INTERRUPTED: u16 = 0x10;
 pub(crate) const ACK: u16 = 4;
 pub(crate) const DUMP: u16 = 0x300;
 pub(crate) const CREATE: u16 = 0x400;
@@ -51,6 +54,11 @@ impl Attributes {
         self.bytes(kind | NESTED, &value.0)
     }
 
+    /// Nested attributes that are bytes already.
+    pub(crate) fn bytes_nested(self, kind: u16, value: &[u8]) -> Self {
+        self.bytes(kind | NESTED, value)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
@@ -63,6 +71,22 @@ pub(crate) fn message(kind: u16, flags: u16, sequence: u32, attributes: &Attribu
         flags,
         sequence,
         [FAMILY_INET, 0, 0, 0],
+        &attributes.0,
+    )
+}
+
+/// One message to connection tracking, about this address family (0: any, 2: IPv4, 10: IPv6).
+pub(crate) fn connection_message(
+    kind: u16,
+    flags: u16,
+    family: u8,
+    attributes: &Attributes,
+) -> Vec<u8> {
+    frame(
+        CONNECTIONS << 8 | kind,
+        flags,
+        1,
+        [family, 0, 0, 0],
         &attributes.0,
     )
 }
@@ -104,6 +128,8 @@ pub(crate) enum Answer<'a> {
     Result { sequence: u32, errno: i32 },
     /// A list ends here.
     Done,
+    /// The list changed while it was read: it may be wrong.
+    Changed,
     /// An object of a list: its attributes.
     Object(&'a [u8]),
 }
@@ -120,6 +146,10 @@ pub(crate) fn answers(mut datagram: &[u8]) -> io::Result<Vec<Answer<'_>>> {
         }
         let body = &datagram[HEADER..length];
         let kind = u16::from_ne_bytes([datagram[4], datagram[5]]);
+        let flags = u16::from_ne_bytes([datagram[6], datagram[7]]);
+        if flags & INTERRUPTED != 0 && kind != ERROR {
+            answers.push(Answer::Changed);
+        }
         let sequence = word(datagram, 8).ok_or_else(malformed)?;
         answers.push(match kind {
             ERROR => {
