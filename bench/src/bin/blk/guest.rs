@@ -71,7 +71,7 @@ impl Guest {
                 console: ring.try_clone()?.into(),
             },
         };
-        let launched = vmm::launch(LaunchSpec {
+        let launched = vmm::launch::launch(LaunchSpec {
             executable: Arc::new(open(Path::new("/proc/self/exe"))?.into()),
             arguments: vec!["vmm".into()],
             uid: USER,
@@ -164,12 +164,12 @@ impl Guest {
         }
     }
 
-    /// Random reads for `millis`.
-    pub async fn random_reads(&mut self, depth: u32, millis: u64) -> Result<Sample> {
+    /// Random reads for `millis`; the guest waits for completions by interrupt (`irq`) or by looking (`poll`).
+    pub async fn random_reads(&mut self, depth: u32, millis: u64, wait: &str) -> Result<Sample> {
         let before = self.counters().await?;
         let text = self
             .obey(&format!(
-                "disk bench 0 mode=randread depth={depth} time={millis}ms count=1G"
+                "disk bench 0 mode=randread depth={depth} time={millis}ms count=1G wait={wait}"
             ))
             .await?;
         let after = self.counters().await?;

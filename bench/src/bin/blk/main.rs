@@ -1,7 +1,7 @@
 //! Random 4 KiB reads through a guest's virtio-blk, paired in one run with the same reads by a bare io_uring loop on
 //! the same file.
 //!
-//! `blk [--probe ELF] [--folder DIR] [--rounds N] [--millis N] [--mib N]`; needs KVM and root, as the daemon does.
+//! `blk [--probe ELF] [--folder DIR] [--rounds N] [--millis N] [--mib N] [--wait irq|poll]`; needs KVM and root, as the daemon does.
 //! Prints a table on stderr and one JSON object on stdout. Each round measures native, guest, native; ratios are
 //! medians over the rounds, and native against native (A/A) tells how much of them is noise.
 
@@ -26,6 +26,7 @@ struct Options {
     rounds: usize,
     millis: u64,
     mib: u64,
+    wait: String,
 }
 
 fn options() -> Result<Options> {
@@ -36,6 +37,7 @@ fn options() -> Result<Options> {
         rounds: 7,
         millis: 1000,
         mib: 256,
+        wait: "irq".into(),
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -48,6 +50,7 @@ fn options() -> Result<Options> {
             "--rounds" => found.rounds = value.parse().context("--rounds takes a number")?,
             "--millis" => found.millis = value.parse().context("--millis takes a number")?,
             "--mib" => found.mib = value.parse().context("--mib takes a number")?,
+            "--wait" => found.wait = value,
             _ => bail!("unknown option {argument}"),
         }
     }
@@ -130,20 +133,23 @@ async fn measure(options: &Options) -> Result<()> {
         for _ in 0..options.rounds {
             all.native
                 .push(native::random_reads(&path, depth, options.millis)?);
-            all.guest
-                .push(guest.random_reads(depth, options.millis).await?);
+            all.guest.push(
+                guest
+                    .random_reads(depth, options.millis, &options.wait)
+                    .await?,
+            );
             all.again
                 .push(native::random_reads(&path, depth, options.millis)?);
         }
         depths.push(all);
     }
     guest.stop().await?;
-    print(&depths, &engine, &caching);
+    print(&depths, &engine, &caching, &options.wait);
     Ok(())
 }
 
-fn print(depths: &[Depth], engine: &str, caching: &str) {
-    eprintln!("random 4 KiB reads, {engine}, {caching}");
+fn print(depths: &[Depth], engine: &str, caching: &str, wait: &str) {
+    eprintln!("random 4 KiB reads, {engine}, {caching}; the guest waits by {wait}");
     eprintln!(
         "depth  native/s   guest/s  guest/native  A/A    enters  kicks  irqs   calls/request"
     );
@@ -169,7 +175,7 @@ fn print(depths: &[Depth], engine: &str, caching: &str) {
     }
     println!(
         "{}",
-        json!({ "bench": "blk", "block_bytes": BLOCK_BYTES, "engine": engine, "caching": caching, "depths": rows })
+        json!({ "bench": "blk", "block_bytes": BLOCK_BYTES, "engine": engine, "caching": caching, "guest_waits_by": wait, "depths": rows })
     );
 }
 
