@@ -48,10 +48,13 @@ pub fn ports(folder: PathBuf) -> Ports {
     }
 }
 
+/// What each guest wrote; `None` once it is forgotten.
+type Consoles = HashMap<InstanceId, Option<Vec<u8>>>;
+
 /// Each instance's console output, and whether it has a machine.
 pub struct FakeMachines {
     running: Mutex<HashMap<InstanceId, u64>>,
-    consoles: watch::Sender<HashMap<InstanceId, Vec<u8>>>,
+    consoles: watch::Sender<Consoles>,
     events: mpsc::Sender<MachineEvent>,
     receiver: Mutex<Option<mpsc::Receiver<MachineEvent>>>,
     began: Instant,
@@ -90,10 +93,10 @@ impl FakeMachines {
 
     fn print(&self, instance: InstanceId, text: &[u8]) {
         self.consoles.send_modify(|consoles| {
-            consoles
-                .entry(instance)
-                .or_default()
-                .extend_from_slice(text);
+            let console = consoles.entry(instance).or_insert_with(|| Some(Vec::new()));
+            if let Some(console) = console {
+                console.extend_from_slice(text);
+            }
         });
     }
 }
@@ -159,16 +162,16 @@ impl Machines for FakeMachines {
         wait: Duration,
     ) -> PortResult<ConsoleOutput> {
         let from = usize::try_from(offset).unwrap();
-        let longer = |consoles: &HashMap<InstanceId, Vec<u8>>| {
-            consoles
-                .get(&instance)
-                .is_some_and(|text| text.len() > from)
+        let over = |consoles: &Consoles| match consoles.get(&instance) {
+            Some(Some(text)) => text.len() > from,
+            Some(None) => true,
+            None => false,
         };
         let mut consoles = self.consoles.subscribe();
-        let _ = tokio::time::timeout(wait, consoles.wait_for(longer)).await;
+        let _ = tokio::time::timeout(wait, consoles.wait_for(over)).await;
         let consoles = consoles.borrow();
-        let text = consoles.get(&instance).map_or(&[][..], Vec::as_slice);
-        let text = text.get(from..).unwrap_or_default();
+        let text = consoles.get(&instance).and_then(Option::as_deref);
+        let text = text.and_then(|text| text.get(from..)).unwrap_or_default();
         Ok(ConsoleOutput {
             offset,
             data: Bytes::copy_from_slice(&text[..text.len().min(max)]),
@@ -177,7 +180,7 @@ impl Machines for FakeMachines {
 
     async fn forget(&self, instance: InstanceId) -> PortResult<()> {
         self.consoles
-            .send_modify(|consoles| drop(consoles.remove(&instance)));
+            .send_modify(|consoles| drop(consoles.insert(instance, None)));
         Ok(())
     }
 

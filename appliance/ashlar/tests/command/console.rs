@@ -1,6 +1,12 @@
-//! `console` from a script.
+//! `console` from a script and at a terminal.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    fs::File,
+    io::{Read as _, Write as _},
+    process::Stdio,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -11,8 +17,12 @@ use axum::{
     routing::get,
 };
 use futures_util::{StreamExt as _, stream};
+use rustix::{
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{LocalModes, tcgetattr},
+};
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::{process::Command, sync::watch};
 
 use crate::host::Host;
 
@@ -141,4 +151,76 @@ async fn mistakes_are_told_before_anything_is_sent() {
         host.run(args).await.failed(2);
     }
     assert!(host.asked().is_empty());
+}
+
+/// Reads the terminal until it shows `text`; returns all that it showed.
+async fn shows(terminal: &File, text: &'static str) -> String {
+    let mut terminal = terminal.try_clone().unwrap();
+    let read = tokio::task::spawn_blocking(move || {
+        let mut shown = Vec::new();
+        let mut buffer = [0; 256];
+        while !String::from_utf8_lossy(&shown).contains(text) {
+            let count = terminal.read(&mut buffer).unwrap();
+            shown.extend_from_slice(&buffer[..count]);
+        }
+        String::from_utf8_lossy(&shown).into_owned()
+    });
+    tokio::time::timeout(Duration::from_secs(20), read)
+        .await
+        .unwrap_or_else(|_| panic!("the terminal does not show {text:?}"))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn every_key_goes_through_and_the_escape_key_leaves() {
+    let host = Host::start(console("login: "));
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new())
+        .unwrap()
+        .into_string()
+        .unwrap();
+    let side = || File::options().read(true).write(true).open(&name).unwrap();
+    let mut program = Command::new(env!("CARGO_BIN_EXE_ashlar"))
+        .args([
+            "console",
+            "i-1",
+            "--host",
+            &format!("unix:{}", host.path("api.sock").display()),
+        ])
+        .stdin(side())
+        .stdout(side())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let outside = side();
+    let is_raw = || {
+        !tcgetattr(&outside)
+            .unwrap()
+            .local_modes
+            .contains(LocalModes::ICANON)
+    };
+    let mut terminal = File::from(terminal);
+    shows(&terminal, "login: ").await;
+    assert!(is_raw(), "the terminal is not raw");
+    // Ctrl-c is the guest's, like any other key.
+    terminal.write_all(b"a\x03").unwrap();
+    let shown = shows(&terminal, "echo: a\x03").await;
+    assert!(
+        !shown.starts_with('a'),
+        "the terminal echoes by itself: {shown:?}"
+    );
+    terminal.write_all(b"bye\x1d never sent").unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), program.wait());
+    assert!(ended.await.expect("it leaves").unwrap().success());
+    assert!(!is_raw(), "the terminal was left raw");
+    let sent: Vec<_> = host
+        .asked()
+        .into_iter()
+        .filter(|asked| asked.line.starts_with("POST"))
+        .collect();
+    let typed: Vec<u8> = sent.iter().flat_map(|asked| asked.body.to_vec()).collect();
+    assert_eq!(String::from_utf8(typed).unwrap(), "a\x03bye");
 }
