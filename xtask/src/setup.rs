@@ -75,7 +75,7 @@ fn provide(missing: &[&Need]) -> Result<()> {
         .collect();
     if !still.is_empty() {
         bail!(
-            "{} installed, but {} still cannot be found: is PATH unusual?",
+            "{} installed, but {} still cannot be found: if someone deleted it by hand, `apt-get install --reinstall` brings it back",
             packages.join(" "),
             still.join(" ")
         );

@@ -64,6 +64,7 @@ const EXPECTED: &[&str] = &[
     "daemon",
     "import",
     "run",
+    "guest",
     "guest-disk",
     "guest-disk-verified",
     "guest-interface",

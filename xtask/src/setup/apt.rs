@@ -72,13 +72,8 @@ pub fn download(package: &str, dir: &Path) -> Result<PathBuf> {
 /// Fetches the package lists.
 pub fn update() -> Result<()> {
     privilege::ensure()?;
-    retried(|| {
-        apt_get()
-            .args(["update", "--error-on=any"])
-            .read()
-            .map(drop)
-    })
-    .context("apt cannot fetch the package lists: is there a network?")
+    retried(|| apt_get().arg("update").read().map(drop))
+        .context("apt cannot fetch the package lists: is there a network?")
 }
 
 /// The versions of a package that apt can install, newest first.
