@@ -299,8 +299,11 @@ impl NetworkManager {
         let removed = vpc.links.remove(&device).await?;
         if let Some(address) = address {
             let namespace = vpc.namespace.clone();
-            let forgotten =
-                blocking(move || Ok(nft::forget_connections(&*namespace, address.into()))).await?;
+            let forget = move || match namespace.follows_connections()? {
+                true => Ok(nft::forget_connections(&*namespace, address.into())),
+                false => Ok(Ok(0)),
+            };
+            let forgotten = blocking(forget).await?;
             if let Err(error) = forgotten {
                 // They end by themselves, in 910 s at the latest.
                 warn!(%interface, %address, %error, "connections of a removed interface are not forgotten at once");

@@ -103,6 +103,12 @@ async fn a_guest_gets_its_lease() {
             dns
         ))
     );
+    let count = by_hand(&net, "cat /proc/sys/net/netfilter/nf_conntrack_count");
+    assert_eq!(
+        count.trim(),
+        "0",
+        "asking for an address is followed as a connection"
+    );
     assert!(
         guests[0]
             .tap

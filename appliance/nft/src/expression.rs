@@ -93,7 +93,7 @@ fn address_bytes(address: IpAddr) -> Vec<u8> {
 pub(crate) fn verdict_code(verdict: &Verdict) -> Option<(i32, Option<&str>)> {
     match verdict {
         Verdict::Drop => Some((0, None)),
-        Verdict::Accept => Some((1, None)),
+        Verdict::Accept | Verdict::AcceptUntracked => Some((1, None)),
         Verdict::Jump(chain) => Some((-3, Some(chain))),
         Verdict::Return => Some((-5, None)),
         Verdict::ByDevice { .. } => None,
@@ -182,6 +182,9 @@ impl<'a> Writer<'a> {
     }
 
     fn verdict(&mut self, verdict: &Verdict) {
+        if *verdict == Verdict::AcceptUntracked {
+            self.push("notrack", &Attributes::default());
+        }
         match (verdict, verdict_code(verdict)) {
             (Verdict::ByDevice { field, map }, _) => {
                 self.load(*field, false);

@@ -89,6 +89,7 @@ impl State {
                     security_group::Hook::Prerouting => 0,
                     security_group::Hook::Input => 1,
                     security_group::Hook::Forward => 2,
+                    security_group::Hook::Output => 3,
                 },
                 priority: base.priority,
                 drops: base.drops,

@@ -4,7 +4,7 @@
 //! prerouting: from a tap? ─▶ device+MAC+address in `sources4/6`? ─▶ else drop           (nobody sends as another)
 //! forward:    established? accept · invalid? drop · port 25? drop
 //!             ─▶ egress[in device]: jump to the chain of its groups ─▶ ingress[out device]: the same ─▶ drop
-//! input:      DHCP and ICMP for the gateway, nothing else
+//! input:      DHCP and ICMP for the gateway, nothing else (DHCP is not tracked as a connection)
 //! ```
 //!
 //! Interfaces with the same groups share their chains, so a change of a group changes few chains. Within a chain, the
@@ -277,15 +277,15 @@ impl Compiler<'_> {
             inverted,
         };
         let rule = |matches, verdict| Rule { matches, verdict };
-        let dhcp = || {
+        let udp = |from, to| {
             let port = |p| vec![PortRange { first: p, last: p }];
-            vec![
-                Match::Ipv6(false),
-                Match::Protocol(17),
-                Match::SourcePorts(port(68)),
-                Match::DestinationPorts(port(67)),
-            ]
+            let ports = [
+                Match::SourcePorts(port(from)),
+                Match::DestinationPorts(port(to)),
+            ];
+            [&[Match::Ipv6(false), Match::Protocol(17)], &ports[..]].concat()
         };
+        let dhcp = || udp(68, 67);
         let unspecified = IpNet::V4(Ipv4Net::from(std::net::Ipv4Addr::UNSPECIFIED));
         let asks_for_address = [
             dhcp(),
@@ -316,7 +316,7 @@ impl Compiler<'_> {
                 vec![in_set(Field::InDeviceMacSource, SOURCES[1], false)],
                 Verdict::Accept,
             ),
-            rule(asks_for_address.concat(), Verdict::Accept),
+            rule(asks_for_address.concat(), Verdict::AcceptUntracked),
             rule(vec![], Verdict::Drop),
         ];
         let smtp = vec![
@@ -355,6 +355,13 @@ impl Compiler<'_> {
             // Before conntrack (−200), so that spoofed packets leave no trace there.
             ("prerouting", Hook::Prerouting, -300, false, prerouting),
             ("input", Hook::Input, 0, true, input),
+            (
+                "output",
+                Hook::Output,
+                -300,
+                false,
+                vec![rule(udp(67, 68), Verdict::AcceptUntracked)],
+            ),
             ("forward", Hook::Forward, 0, true, forward),
         ] {
             let base = Some(BaseChain {

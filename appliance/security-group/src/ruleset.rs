@@ -90,6 +90,8 @@ pub enum Hook {
     Input,
     /// To another device.
     Forward,
+    /// From the host itself.
+    Output,
 }
 
 /// All `matches` hold → `verdict`, or the verdict `map` has for the device; otherwise the next rule.
@@ -106,6 +108,8 @@ pub struct Rule {
 pub enum Verdict {
     /// This chain's hook lets it pass.
     Accept,
+    /// As [`Verdict::Accept`], and connection tracking leaves the packet alone: only in a chain that comes before it.
+    AcceptUntracked,
     /// It vanishes.
     Drop,
     /// Back to after the jump; at the end of a base chain: its policy.

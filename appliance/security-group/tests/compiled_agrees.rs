@@ -35,7 +35,7 @@ fn run_chain(ruleset: &Ruleset, name: &str, routed: &Routed<'_>, depth: usize) -
         }
         match verdict {
             None => {}
-            Some(Verdict::Accept) => return Some(Decision::Accept),
+            Some(Verdict::Accept | Verdict::AcceptUntracked) => return Some(Decision::Accept),
             Some(Verdict::Drop) => return Some(Decision::Drop),
             Some(Verdict::Return) => return None,
             Some(Verdict::Jump(to)) => {
