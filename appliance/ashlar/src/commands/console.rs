@@ -11,7 +11,10 @@ use clap::Args;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use regex::bytes::Regex;
-use tokio::io::AsyncReadExt as _;
+use tokio::{
+    io::AsyncReadExt as _,
+    signal::unix::{SignalKind, signal},
+};
 
 use super::terminal::RawTerminal;
 use crate::{
@@ -211,12 +214,25 @@ async fn attach(remote: &Remote<'_>, id: &str, from: u64, output: &Output) -> Re
     let result = tokio::select! {
         result = follow(remote, from, None) => result,
         result = type_in(remote) => result,
+        result = told_to_end() => result,
     };
     drop(terminal);
     if output.talks() {
         eprintln!("\nleft the console of {id}");
     }
     result
+}
+
+/// Is over when the process is told to end: the terminal is put right before it does.
+async fn told_to_end() -> Result<(), Error> {
+    let failed = || Error::local("waiting for signals");
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed())?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(failed())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
+    }
+    Ok(())
 }
 
 /// Sends what is typed, in order, until the escape key.
