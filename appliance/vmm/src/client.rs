@@ -159,16 +159,15 @@ impl Client {
     pub async fn type_in(&self, bytes: &[u8]) -> Result<usize, ClientError> {
         let mut taken = 0;
         for piece in bytes.chunks(CONSOLE_INPUT_MAX) {
-            match self
-                .request(Action::ConsoleInput {
-                    bytes: piece.to_vec(),
-                })
-                .await?
-            {
-                Answer::Accepted { bytes } => taken += bytes,
+            let action = Action::ConsoleInput {
+                bytes: piece.to_vec(),
+            };
+            let accepted = match self.request(action).await? {
+                Answer::Accepted { bytes } => bytes,
                 other => return Err(ClientError::Unexpected(other)),
-            }
-            if taken % CONSOLE_INPUT_MAX != 0 {
+            };
+            taken += accepted;
+            if accepted < piece.len() {
                 break;
             }
         }

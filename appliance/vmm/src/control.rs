@@ -113,7 +113,7 @@ impl Control {
             }
             for event in events {
                 match event.data.u64() {
-                    LISTENER => self.accept()?,
+                    LISTENER => self.accept(),
                     ALARM => {
                         // Only resets it; what rang is looked at below and above.
                         parts.alarm.silence();
@@ -173,20 +173,18 @@ impl Control {
         Ok(())
     }
 
-    /// Takes a connection; one too many, or of another user, is closed at once.
-    fn accept(&mut self) -> io::Result<()> {
-        let stream = match accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
-        {
-            Ok(stream) => stream,
-            // The peer has gone again, or descriptors are short: the daemon will try again.
-            Err(_) => return Ok(()),
+    /// Takes a connection; one too many, or of another user, is closed at once. Nothing that goes wrong here
+    /// concerns the machine: the daemon will try again.
+    fn accept(&mut self) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let Ok(stream) = accept_with(&self.listener, flags) else {
+            return;
         };
-        let credentials =
-            nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::PeerCredentials)?;
-        if credentials.uid() == self.peer_uid && self.peers.len() < PEERS_MAX {
-            self.add(stream, false)?;
+        let peer =
+            nix::sys::socket::getsockopt(&stream, nix::sys::socket::sockopt::PeerCredentials);
+        if peer.is_ok_and(|peer| peer.uid() == self.peer_uid) && self.peers.len() < PEERS_MAX {
+            let _ = self.add(stream, false);
         }
-        Ok(())
     }
 
     /// Reads from one peer and answers; tells whether the daemon wants the machine to end.

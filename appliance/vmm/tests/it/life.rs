@@ -229,3 +229,42 @@ async fn what_nobody_answers_reads_as_ones() {
     lab.run(lab.machine(&guest.elf(), 16)).await;
     assert_eq!(lab.output(), "abcd");
 }
+
+#[tokio::test]
+async fn connections_are_bounded_and_strangers_are_closed() {
+    use std::io::{Read, Write};
+    let lab = Lab::new();
+    let launched = lab
+        .launch(lab.machine(&Guest::new().spin().elf(), 16))
+        .await
+        .expect("it starts");
+    let _guard = KillOnDrop(&launched.process);
+    let connect = || {
+        let stream = std::os::unix::net::UnixStream::connect(lab.socket()).expect("it listens");
+        stream
+            .set_read_timeout(Some(crate::lab::DEADLINE))
+            .expect("a deadline");
+        stream
+    };
+    let ask = |stream: &mut std::os::unix::net::UnixStream| {
+        let request = vmm::protocol::Request {
+            id: 1,
+            action: vmm::protocol::Action::Status,
+        };
+        let frame = vmm::protocol::encode(&request).expect("short");
+        stream.write_all(&frame).is_ok() && stream.read(&mut [0; 64]).is_ok_and(|count| count > 0)
+    };
+    // Three beside the first; the next is turned away, and so is who sends nonsense, which makes room again.
+    let mut others: Vec<_> = (0..3).map(|_| connect()).collect();
+    assert!(others.iter_mut().all(ask));
+    assert!(!ask(&mut connect()));
+    others[0].write_all(&[0xFF; 64]).expect("sent");
+    // What was left of the answer, then the end.
+    assert!(others[0].read_to_end(&mut Vec::new()).is_ok());
+    assert!(ask(&mut connect()));
+    launched
+        .client
+        .status()
+        .await
+        .expect("the first is still served");
+}
