@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use virtio::{Activation, ResetDone};
@@ -89,28 +89,45 @@ pub(crate) enum Command {
 
 /// Commands on their way. The transport lets an activation follow only a finished reset, so there are few.
 pub(crate) struct Mailbox {
-    commands: Mutex<VecDeque<Command>>,
+    commands: Mutex<Option<VecDeque<Command>>>,
     /// Written after each post.
     pub(crate) bell: Arc<EventFd>,
 }
 
 impl Mailbox {
-    /// Leaves a command and wakes the thread.
+    fn new() -> io::Result<Self> {
+        let bell = Arc::new(event()?);
+        let commands = Mutex::new(Some(VecDeque::new()));
+        Ok(Self { commands, bell })
+    }
+
+    fn commands(&self) -> MutexGuard<'_, Option<VecDeque<Command>>> {
+        self.commands.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves a command and wakes the thread. Once the thread has ended the command is dropped, which finishes a
+    /// reset.
     pub(crate) fn post(&self, command: Command) {
-        self.commands
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back(command);
+        if let Some(commands) = self.commands().as_mut() {
+            commands.push_back(command);
+        }
         // Fails only if the counter is about to overflow: then a wake-up is pending anyway.
         let _ = self.bell.write(1);
     }
 
     /// The next command.
     pub(crate) fn take(&self) -> Option<Command> {
-        self.commands
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_front()
+        self.commands().as_mut()?.pop_front()
+    }
+}
+
+/// Closes the mailbox when its thread ends, also by a panic: by then nothing of the guest's is touched any more.
+struct CloseOnDrop(Arc<Mailbox>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        let left = self.0.commands().take();
+        drop(left);
     }
 }
 
@@ -132,17 +149,14 @@ impl Worker {
         P: FnOnce(Arc<Mailbox>) -> io::Result<R> + Send + 'static,
         R: FnOnce() + 'static,
     {
-        let bell = Arc::new(event()?);
-        let mailbox = Arc::new(Mailbox {
-            commands: Mutex::default(),
-            bell,
-        });
+        let mailbox = Arc::new(Mailbox::new()?);
         let (report, started) = sync_channel(1);
         let (its_mailbox, confine) = (Arc::clone(&mailbox), Arc::clone(confine));
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .stack_size(STACK_BYTES)
             .spawn(move || {
+                let _close = CloseOnDrop(Arc::clone(&its_mailbox));
                 let ready = prepare(its_mailbox).and_then(|run| confine(kind).map(|()| run));
                 let run = match ready {
                     Ok(run) => run,
@@ -183,4 +197,43 @@ impl Drop for Worker {
 /// A new event descriptor.
 pub(crate) fn event() -> io::Result<EventFd> {
     EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::devices::testing::{unconfined, until};
+
+    #[test]
+    fn what_is_posted_to_a_thread_that_is_gone_is_dropped() {
+        let ends: [fn(); 2] = [
+            || {},
+            || panic!("a panic of the device's thread, as the test wants"),
+        ];
+        for end in ends {
+            let worker = Worker::start("test", ThreadKind::Block, &unconfined(), move |_| Ok(end));
+            let worker = worker.expect("a thread");
+            until("the end of the thread", || {
+                worker.mailbox().commands().is_none()
+            });
+            worker.mailbox().post(Command::Stop);
+            assert!(worker.mailbox().take().is_none());
+        }
+    }
+
+    #[test]
+    fn a_thread_that_cannot_prepare_or_be_confined_is_an_error() {
+        let refused = |_: Arc<Mailbox>| -> io::Result<fn()> { Err(io::Error::other("no ring")) };
+        let failed = Worker::start("test", ThreadKind::Net, &unconfined(), refused);
+        assert_eq!(
+            failed.err().map(|error| error.to_string()).as_deref(),
+            Some("no ring")
+        );
+        let confine: Confine = Arc::new(|_| Err(io::Error::other("no filter")));
+        let failed = Worker::start("test", ThreadKind::Net, &confine, |_| Ok(|| ()));
+        assert_eq!(
+            failed.err().map(|error| error.to_string()).as_deref(),
+            Some("no filter")
+        );
+    }
 }
