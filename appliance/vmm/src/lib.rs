@@ -2,7 +2,7 @@
 //!
 //! - In the vmm process: [`run`] takes a description with open descriptors, confines itself, builds the machine and
 //!   runs it to its end. Threads: one per vCPU, one per disk and network interface, and the control thread.
-//! - In the daemon: [`launch`](launch::launch) starts a process, [`adopt`](launch::adopt) finds one that runs,
+//! - In the daemon: [`launch()`] starts a process, [`adopt`] finds one that runs,
 //!   [`client::Client`] speaks to it, [`console::ConsoleReader`] reads what the guest printed.
 //!
 //! It opens nothing by name and knows nothing of instances, users, networks or where a disk comes from: all that is

@@ -25,7 +25,7 @@ const CONFIG_MAX: u64 = 1 << 20;
 const DESCRIPTORS: std::ops::Range<RawFd> = 3..1024;
 
 /// Runs one machine to its end. `config_fd` holds a [`MachineConfig`] as JSON whose descriptors are numbers of
-/// descriptors this process was started with. To be called first in a process started by [`crate::launch`], with
+/// descriptors this process was started with. To be called first in a process started by [`crate::launch()`], with
 /// nothing else going on in it.
 ///
 /// The exit status is that of [`ExitReason::status`]; the reason itself is the last event on the control sockets,
