@@ -230,6 +230,15 @@ pub(crate) async fn blocking<T: Send + 'static>(
         .map_err(|error| ControlError::internal("An operation broke off.", error))
 }
 
+/// Does something to its end even if nobody waits for it any more: a caller that hangs up leaves nothing half done.
+pub(crate) async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    tokio::spawn(work)
+        .await
+        .map_err(|error| ControlError::internal("An operation broke off.", error))?
+}
+
 /// A change under way.
 pub(crate) struct Transaction<'a> {
     core: &'a Core,

@@ -1,7 +1,7 @@
 //! Disks of no instance: made, and deleted.
 
 use crate::{
-    Result,
+    ControlError, Result,
     core::{Core, Transaction, blocking},
     model::{Disk, DiskState, EventSubject},
     reconcile::actor::DISK_CATEGORY,
@@ -31,11 +31,16 @@ impl Disks {
         })
         .await?;
         if let Err(error) = made {
+            // If it cannot be removed now, the sweeper does it.
+            self.core
+                .write(move |transaction| condemn(transaction, id))
+                .await?;
             self.remove(id).await?;
             return Err(error.into());
         }
         let available = move |transaction: &mut Transaction<'_>| {
-            let mut disk = transaction.get::<Disk>(&id)?.unwrap_or(disk);
+            let found = transaction.get::<Disk>(&id)?;
+            let mut disk = found.ok_or_else(|| ControlError::not_found("DiskId", "disk", &id))?;
             if disk.state == DiskState::Creating {
                 disk.state = DiskState::Available;
                 disk.allocated = true;
@@ -62,6 +67,14 @@ impl Disks {
         let deleted = move |transaction: &mut Transaction<'_>| erase(transaction, id);
         self.core.write(deleted).await
     }
+}
+
+fn condemn(transaction: &mut Transaction<'_>, id: DiskId) -> Result<()> {
+    if let Some(mut disk) = transaction.get::<Disk>(&id)? {
+        disk.state = DiskState::Deleting;
+        transaction.put(&disk)?;
+    }
+    Ok(())
 }
 
 /// Erases a disk's record; its use ends.

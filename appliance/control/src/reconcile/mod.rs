@@ -55,7 +55,7 @@ pub(crate) async fn adopt(
         }
     }
     let running = |record: &&Instance| machines.contains_key(&record.id);
-    networks.resume(records.iter().filter(running)).await;
+    networks.resume(records.iter().filter(running)).await?;
     if core.settings.restart_vanished {
         restart_vanished(core, &records, &machines).await?;
     }

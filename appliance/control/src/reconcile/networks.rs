@@ -101,29 +101,32 @@ impl Networks {
         Ok(self.apply(vpc).await?)
     }
 
-    /// Takes up the interfaces of machines that went on running, and puts the rules in force that they should be under.
-    pub(crate) async fn resume(&self, running: impl Iterator<Item = &Instance>) {
-        let mut vpcs = BTreeSet::new();
+    /// Takes over the networks a former daemon left: serves the interfaces of machines that went on running, and puts the
+    /// rules in force that everything there should be under.
+    pub(crate) async fn resume(&self, running: impl Iterator<Item = &Instance>) -> Result<()> {
         for instance in running {
             let resumed = match self.spec(instance) {
                 Ok(spec) => self.core.ports.networks.resume_interface(&spec).await,
                 Err(error) => Err(PortError::new(PortErrorKind::Failed, error.to_string())),
             };
             match resumed {
-                Ok(()) => {
-                    lock(&self.lane(instance.vpc).present).insert(instance.interface);
-                    vpcs.insert(instance.vpc);
-                }
+                Ok(()) => drop(lock(&self.lane(instance.vpc).present).insert(instance.interface)),
                 Err(error) => {
                     tracing::error!(instance = %instance.id, "its network is not served: {}", error.chain());
                 }
             }
         }
-        for vpc in vpcs {
-            if let Err(error) = self.apply(vpc).await {
-                tracing::error!(%vpc, "its rules are not in force: {}", error.chain());
+        let vpcs: BTreeSet<VpcId> = self.core.list::<Vpc>()?.iter().map(|vpc| vpc.id).collect();
+        for vpc in self.core.ports.networks.list().await? {
+            // Those without a record are the sweeper's.
+            if vpcs.contains(&vpc.id) {
+                self.lane(vpc.id).turn.lock().await.populated = true;
+                if let Err(error) = self.apply(vpc.id).await {
+                    tracing::error!(vpc = %vpc.id, "its rules are not in force: {}", error.chain());
+                }
             }
         }
+        Ok(())
     }
 
     /// Whether an interface is known to be on the host.

@@ -109,7 +109,10 @@ impl Sweeper {
     async fn sweep_records(&self) -> Result<()> {
         for disk in self.core.list::<Disk>()? {
             match (disk.state, disk.instance) {
-                (DiskState::Creating, None) => drop(self.disks.finish(disk).await?),
+                // Younger ones are in the hands of the request that makes them.
+                (DiskState::Creating, None) if disk.created_at < self.core.started_at => {
+                    self.disks.finish(disk).await?;
+                }
                 (DiskState::Deleting, _) => self.disks.remove(disk.id).await?,
                 _ => {}
             }

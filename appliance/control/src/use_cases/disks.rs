@@ -3,7 +3,7 @@
 use crate::{
     Control, ControlError, ErrorKind, Result,
     commands::{CreateDisk, DiskFilter},
-    core::{Transaction, check_room},
+    core::{Transaction, check_room, to_the_end},
     model::{Disk, DiskRole, DiskState, EventSubject},
     tokens::Ticket,
     use_cases::{check_names, networks::first_of, oldest_first},
@@ -43,11 +43,16 @@ impl Control {
             ticket.answered(transaction, &[disk.id])?;
             Ok(disk)
         };
-        let disk = self.core().write(create).await?;
-        if disk.state != DiskState::Creating {
-            return Ok(disk);
-        }
-        self.inner.disks.finish(disk).await
+        let (core, disks) = (self.core().clone(), self.inner.disks.clone());
+        to_the_end(async move {
+            let disk = core.write(create).await?;
+            if disk.state == DiskState::Creating {
+                disks.finish(disk).await
+            } else {
+                Ok(disk)
+            }
+        })
+        .await
     }
 
     /// The disk of that id (`InvalidDiskId.NotFound`).
@@ -97,8 +102,12 @@ impl Control {
             );
             Ok(disk)
         };
-        let disk = self.core().write(delete).await?;
-        self.inner.disks.remove(disk.id).await
+        let (core, disks) = (self.core().clone(), self.inner.disks.clone());
+        to_the_end(async move {
+            let disk = core.write(delete).await?;
+            disks.remove(disk.id).await
+        })
+        .await
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     Control, ControlError, ErrorKind, Result,
     commands::{InstanceFilter, ModifyInstance},
-    core::{Transaction, sentence},
+    core::{Transaction, sentence, to_the_end},
     model::{Console, EventSubject, Instance, Intent, State, Timings},
     placing::{self, Hosts, Wanted},
     ports::PortErrorKind,
@@ -54,7 +54,8 @@ impl Control {
                 }
                 loop {
                     match events.recv().await {
-                        Ok(event) if matches!(event.subject, EventSubject::Instance(of, _) if of == id) => {
+                        Ok(event) if matches!(event.subject, EventSubject::Instance(of, _) if of == id) =>
+                        {
                             break;
                         }
                         Ok(_) => {}
@@ -112,10 +113,14 @@ impl Control {
             put(transaction, &mut instance)?;
             Ok(Ok(instance))
         };
-        let started: std::result::Result<Instance, NoStock> = self.core().write(start).await?;
-        let instance = started.map_err(|refusal| placing::no_stock(&refusal))?;
-        self.inner.instances.look_after(id);
-        Ok(instance)
+        let (core, instances) = (self.core().clone(), self.inner.instances.clone());
+        to_the_end(async move {
+            let started: std::result::Result<Instance, NoStock> = core.write(start).await?;
+            let instance = started.map_err(|refusal| placing::no_stock(&refusal))?;
+            instances.look_after(id);
+            Ok(instance)
+        })
+        .await
     }
 
     /// Stops an instance (ECS StopInstance): presses the power button and gives the guest the grace period; with
@@ -176,9 +181,13 @@ impl Control {
             }
             put(transaction, &mut instance)
         };
-        self.core().write(release).await?;
-        self.inner.instances.look_after(id);
-        Ok(())
+        let (core, instances) = (self.core().clone(), self.inner.instances.clone());
+        to_the_end(async move {
+            core.write(release).await?;
+            instances.look_after(id);
+            Ok(())
+        })
+        .await
     }
 
     /// Changes attributes (ECS ModifyInstanceAttribute).
@@ -303,9 +312,13 @@ impl Control {
             put(transaction, &mut instance)?;
             Ok(instance)
         };
-        let instance = self.core().write(write).await?;
-        self.inner.instances.look_after(id);
-        Ok(instance)
+        let (core, instances) = (self.core().clone(), self.inner.instances.clone());
+        to_the_end(async move {
+            let instance = core.write(write).await?;
+            instances.look_after(id);
+            Ok(instance)
+        })
+        .await
     }
 }
 

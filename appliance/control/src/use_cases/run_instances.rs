@@ -3,7 +3,7 @@
 use crate::{
     Control, ControlError, ErrorKind, Result, addresses,
     commands::{DataDisk, RunInstances},
-    core::{Transaction, check_room, sentence},
+    core::{Transaction, check_room, sentence, to_the_end},
     model::{
         Disk, DiskRole, DiskState, EventSubject, Image, Instance, Intent, InterfaceState,
         NetworkInterface, SecurityGroup, State, StopReason, Timings, Vpc, Vswitch,
@@ -43,13 +43,18 @@ impl Control {
         let accept = move |transaction: &mut Transaction<'_>| {
             accept(transaction, command, &ticket, received_ns)
         };
-        match self.core().write(accept).await? {
-            Accepted::Made(instances) => {
-                for instance in &instances {
-                    self.inner.instances.look_after(instance.id);
-                }
-                Ok(instances)
+        let (core, actors) = (self.core().clone(), self.inner.instances.clone());
+        let accepted = to_the_end(async move {
+            let accepted = core.write(accept).await?;
+            if let Accepted::Made(instances) = &accepted {
+                instances
+                    .iter()
+                    .for_each(|instance| actors.look_after(instance.id));
             }
+            Ok(accepted)
+        });
+        match accepted.await? {
+            Accepted::Made(instances) => Ok(instances),
             Accepted::Former(ids) => {
                 let mut instances = Vec::with_capacity(ids.len());
                 for id in ids {

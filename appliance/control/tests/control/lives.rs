@@ -16,8 +16,16 @@ async fn an_instance_comes_to_run() {
     let control = world.start().await;
     let image = image(&control).await;
     let mut events = control.subscribe();
-    let data = DataDisk::New { size: ByteCount::from_gib(2), name: None, delete_with_instance: false };
-    let command = RunInstances { data_disks: vec![data], cmdline: " quiet ".into(), ..one(image.id) };
+    let data = DataDisk::New {
+        size: ByteCount::from_gib(2),
+        name: None,
+        delete_with_instance: false,
+    };
+    let command = RunInstances {
+        data_disks: vec![data],
+        cmdline: " quiet ".into(),
+        ..one(image.id)
+    };
     let id = control.run_instances(command).await.unwrap()[0].id;
     let instance = reach(&control, id, State::Running).await;
 
@@ -28,26 +36,57 @@ async fn an_instance_comes_to_run() {
             states.push(state);
         }
     }
-    assert_eq!(states, [State::Pending, State::Starting, State::Running].map(Some));
+    assert_eq!(
+        states,
+        [State::Pending, State::Starting, State::Running].map(Some)
+    );
 
     let asked = world.things().asked[&id].clone();
     assert_eq!(asked.run, 1);
     assert_eq!(asked.cmdline, "console=ttyS0 quiet");
     assert_eq!(asked.kernel, crate::world::kernel());
     let system_disk = (instance.system_disk.unwrap(), ByteCount::GIB);
-    assert_eq!(asked.disks, [system_disk, (instance.data_disks[0], ByteCount::from_gib(2))]);
-    for disk in control.disks(&DiskFilter { instance: Some(id), ..DiskFilter::default() }).await.unwrap() {
+    assert_eq!(
+        asked.disks,
+        [
+            system_disk,
+            (instance.data_disks[0], ByteCount::from_gib(2))
+        ]
+    );
+    for disk in control
+        .disks(&DiskFilter {
+            instance: Some(id),
+            ..DiskFilter::default()
+        })
+        .await
+        .unwrap()
+    {
         assert_eq!(disk.state, DiskState::InUse);
     }
 
-    until(|| async { control.instance(id).await.unwrap().timings.first_output_ns.is_some() }).await;
+    until(|| async {
+        control
+            .instance(id)
+            .await
+            .unwrap()
+            .timings
+            .first_output_ns
+            .is_some()
+    })
+    .await;
     let instance = control.instance(id).await.unwrap();
     assert_eq!(instance.vmm_pid, Some(1));
     assert_eq!(instance.stop_reason, None);
     let timings = instance.timings;
-    assert!(timings.accepted_ns <= timings.prepared_ns.unwrap() && timings.prepared_ns <= timings.running_ns);
+    assert!(
+        timings.accepted_ns <= timings.prepared_ns.unwrap()
+            && timings.prepared_ns <= timings.running_ns
+    );
     let decision = control.decision(instance.decision).await.unwrap();
-    assert_eq!((decision.instance, decision.host), (id, Some(instance.host)));
+    assert_eq!(
+        (decision.instance, decision.host),
+        (id, Some(instance.host))
+    );
 
     // Its rules are in force, with it in them.
     let things = world.things();
@@ -59,18 +98,38 @@ async fn an_instance_comes_to_run() {
 
 #[tokio::test(start_paused = true)]
 async fn each_step_of_a_start_may_fail_and_leaves_nothing() {
-    for call in ["clone_disk", "create_disk", "open_disk", "open_part", "ensure_interface", "apply_security", "start"] {
+    for call in [
+        "clone_disk",
+        "create_disk",
+        "open_disk",
+        "open_part",
+        "ensure_interface",
+        "apply_security",
+        "start",
+    ] {
         let world = World::new();
         let control = world.start().await;
         let image = image(&control).await;
         world.fail(call, 1);
-        let data = DataDisk::New { size: ByteCount::GIB, name: None, delete_with_instance: true };
-        let command = RunInstances { data_disks: vec![data], ..one(image.id) };
+        let data = DataDisk::New {
+            size: ByteCount::GIB,
+            name: None,
+            delete_with_instance: true,
+        };
+        let command = RunInstances {
+            data_disks: vec![data],
+            ..one(image.id)
+        };
         let id = control.run_instances(command).await.unwrap()[0].id;
         let instance = reach(&control, id, State::Stopped).await;
         let reason = instance.stop_reason.unwrap();
         assert_eq!(reason.code(), "StartFailed");
-        assert!(reason.to_string().contains(&format!("{call} was made to fail")), "{reason}");
+        assert!(
+            reason
+                .to_string()
+                .contains(&format!("{call} was made to fail")),
+            "{reason}"
+        );
         assert_eq!(world.left_over(), [""; 0], "{call}");
         assert_eq!(instance.vmm_pid, None);
         assert_eq!(control.host().await.unwrap().vcpus.used, 0, "{call}");
@@ -117,16 +176,30 @@ async fn a_stop_asks_first_and_then_takes_the_power_away() {
         let stopped = reach(&control, id, State::Stopped).await;
         assert_eq!(stopped.stop_reason, Some(reason));
         assert_eq!(began.elapsed().as_secs(), seconds);
-        let left: Vec<String> = world.left_over().into_iter().filter(|left| !left.starts_with("disk")).collect();
+        let left: Vec<String> = world
+            .left_over()
+            .into_iter()
+            .filter(|left| !left.starts_with("disk"))
+            .collect();
         assert_eq!(left, [""; 0]);
         // Disk and address are kept; the machine's room is not.
-        assert_eq!(control.disk(stopped.system_disk.unwrap()).await.unwrap().state, DiskState::InUse);
+        assert_eq!(
+            control
+                .disk(stopped.system_disk.unwrap())
+                .await
+                .unwrap()
+                .state,
+            DiskState::InUse
+        );
         assert_eq!(control.host().await.unwrap().vcpus.used, 0);
 
         let again = control.start_instance(id, None).await.unwrap();
         assert_eq!((again.state, again.run), (State::Starting, 2));
         let again = reach(&control, id, State::Running).await;
-        assert_eq!((again.private_ip, again.mac), (stopped.private_ip, stopped.mac));
+        assert_eq!(
+            (again.private_ip, again.mac),
+            (stopped.private_ip, stopped.mac)
+        );
         world.stop(control).await;
     }
 }
@@ -153,7 +226,10 @@ async fn an_end_from_inside_or_outside_is_told_apart() {
         (MachineExit::PowerOff, "powered off by the guest"),
         (MachineExit::Crash, "the guest crashed (triple fault)"),
         (MachineExit::Signal(9), "its vmm was killed by signal 9"),
-        (MachineExit::Failed("out of luck".into()), "its vmm failed: out of luck"),
+        (
+            MachineExit::Failed("out of luck".into()),
+            "its vmm failed: out of luck",
+        ),
     ] {
         let world = World::new();
         let control = world.start().await;
@@ -163,7 +239,11 @@ async fn an_end_from_inside_or_outside_is_told_apart() {
         let stopped = reach(&control, id, State::Stopped).await;
         assert_eq!(stopped.stop_reason.unwrap().to_string(), reason);
         assert_eq!(stopped.vmm_pid, None);
-        let left: Vec<String> = world.left_over().into_iter().filter(|left| !left.starts_with("disk")).collect();
+        let left: Vec<String> = world
+            .left_over()
+            .into_iter()
+            .filter(|left| !left.starts_with("disk"))
+            .collect();
         assert_eq!(left, [""; 0]);
         world.stop(control).await;
     }
@@ -179,7 +259,16 @@ async fn a_reset_is_followed_by_a_new_machine() {
     until(|| async { control.instance(id).await.unwrap().vmm_pid == Some(2) }).await;
     let instance = control.instance(id).await.unwrap();
     assert_eq!((instance.state, instance.run), (State::Running, 2));
-    until(|| async { control.instance(id).await.unwrap().timings.first_output_ns.is_some() }).await;
+    until(|| async {
+        control
+            .instance(id)
+            .await
+            .unwrap()
+            .timings
+            .first_output_ns
+            .is_some()
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -202,7 +291,11 @@ async fn a_guest_that_does_nothing_but_reset_is_slowed_down() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reboot_stops_and_starts() {
-    for (guest, force) in [(Guest::PowersOff, false), (Guest::Ignores, false), (Guest::Ignores, true)] {
+    for (guest, force) in [
+        (Guest::PowersOff, false),
+        (Guest::Ignores, false),
+        (Guest::Ignores, true),
+    ] {
         let world = World::new();
         let control = world.start().await;
         let image = image(&control).await;
@@ -221,19 +314,42 @@ async fn a_release_takes_what_goes_with_it_and_leaves_the_rest() {
     let world = World::new();
     let control = world.start().await;
     let image = image(&control).await;
-    let own = control.create_disk(CreateDisk { size: ByteCount::GIB, ..CreateDisk::default() }).await.unwrap();
+    let own = control
+        .create_disk(CreateDisk {
+            size: ByteCount::GIB,
+            ..CreateDisk::default()
+        })
+        .await
+        .unwrap();
     assert_eq!(own.state, DiskState::Available);
-    let new = |delete_with_instance| DataDisk::New { size: ByteCount::GIB, name: None, delete_with_instance };
+    let new = |delete_with_instance| DataDisk::New {
+        size: ByteCount::GIB,
+        name: None,
+        delete_with_instance,
+    };
     let data_disks = vec![new(true), new(false), DataDisk::Existing(own.id)];
-    let id = control.run_instances(RunInstances { data_disks, ..one(image.id) }).await.unwrap()[0].id;
+    let id = control
+        .run_instances(RunInstances {
+            data_disks,
+            ..one(image.id)
+        })
+        .await
+        .unwrap()[0]
+        .id;
     let instance = reach(&control, id, State::Running).await;
 
     let refused = control.delete_instance(id, false).await.unwrap_err();
-    assert_eq!((refused.kind(), refused.code()), (ErrorKind::IncorrectState, "IncorrectInstanceStatus"));
+    assert_eq!(
+        (refused.kind(), refused.code()),
+        (ErrorKind::IncorrectState, "IncorrectInstanceStatus")
+    );
     let refused = control.delete_disk(own.id).await.unwrap_err();
     assert_eq!(refused.code(), "IncorrectDiskStatus");
     assert!(refused.message().contains(&id.to_string()), "{refused}");
-    let protect = |on| ModifyInstance { deletion_protection: Some(on), ..ModifyInstance::default() };
+    let protect = |on| ModifyInstance {
+        deletion_protection: Some(on),
+        ..ModifyInstance::default()
+    };
     control.modify_instance(id, protect(true)).await.unwrap();
     let refused = control.delete_instance(id, true).await.unwrap_err();
     assert_eq!(refused.code(), "InvalidOperation.DeletionProtection");
@@ -252,12 +368,21 @@ async fn a_release_takes_what_goes_with_it_and_leaves_the_rest() {
     assert_eq!(world.left_over(), [""; 0]);
     assert!(world.things().forgotten.contains(&id));
     assert_eq!(control.interfaces().await.unwrap(), []);
-    assert_eq!(control.delete_instance(id, true).await.unwrap_err().code(), "InvalidInstanceId.NotFound");
+    assert_eq!(
+        control.delete_instance(id, true).await.unwrap_err().code(),
+        "InvalidInstanceId.NotFound"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_step_of_a_release_may_fail_and_is_tried_again() {
-    for call in ["kill", "remove_interface", "apply_security", "delete_disk", "forget"] {
+    for call in [
+        "kill",
+        "remove_interface",
+        "apply_security",
+        "delete_disk",
+        "forget",
+    ] {
         let world = World::new();
         let control = world.start().await;
         let image = image(&control).await;
@@ -283,7 +408,10 @@ async fn a_disk_whose_file_vanished_is_named() {
     control.start_instance(instance.id, None).await.unwrap();
     let failed = reach(&control, instance.id, State::Stopped).await;
     let reason = failed.stop_reason.unwrap().to_string();
-    assert!(reason.contains(&format!("disk {disk} has vanished")), "{reason}");
+    assert!(
+        reason.contains(&format!("disk {disk} has vanished")),
+        "{reason}"
+    );
     // A disk that had content is not made anew in silence.
     assert!(!world.things().disks.contains_key(&disk));
 }
@@ -293,7 +421,13 @@ async fn an_instance_may_be_made_for_later() {
     let world = World::new();
     let control = world.start().await;
     let image = image(&control).await;
-    let made = control.run_instances(RunInstances { start: false, ..one(image.id) }).await.unwrap();
+    let made = control
+        .run_instances(RunInstances {
+            start: false,
+            ..one(image.id)
+        })
+        .await
+        .unwrap();
     assert_eq!((made[0].state, made[0].run), (State::Stopped, 0));
     assert_eq!(made[0].stop_reason, Some(StopReason::NeverStarted));
     assert_eq!(world.left_over(), [""; 0]);
@@ -312,11 +446,20 @@ async fn the_console_is_read_followed_and_typed_into() {
     assert_eq!((chunk.data.as_ref(), chunk.next()), (&b"hel"[..], 3));
     let mut follow = Box::pin(control.follow_console(id, chunk.next()));
     assert_eq!(follow.next().await.unwrap().unwrap().data.as_ref(), b"lo\n");
-    control.console_input(id, bytes::Bytes::from_static(b"typed")).await.unwrap();
-    assert_eq!(follow.next().await.unwrap().unwrap().data.as_ref(), b"typed");
+    control
+        .console_input(id, bytes::Bytes::from_static(b"typed"))
+        .await
+        .unwrap();
+    assert_eq!(
+        follow.next().await.unwrap().unwrap().data.as_ref(),
+        b"typed"
+    );
     control.stop_instance(id, true).await.unwrap();
     reach(&control, id, State::Stopped).await;
-    let refused = control.console_input(id, bytes::Bytes::new()).await.unwrap_err();
+    let refused = control
+        .console_input(id, bytes::Bytes::new())
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), "IncorrectInstanceStatus");
     control.delete_instance(id, false).await.unwrap();
     assert!(follow.next().await.is_none());
@@ -328,13 +471,23 @@ async fn waiting_ends_at_its_time() {
     let control = world.start().await;
     let image = image(&control).await;
     let id = run_one(&control, image.id).await.id;
-    let error = control.wait_for_instance(id, &[State::Stopped], Duration::from_secs(5)).await.unwrap_err();
+    let error = control
+        .wait_for_instance(id, &[State::Stopped], Duration::from_secs(5))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.message().contains("still Running"), "{error}");
     let waiting = tokio::spawn({
         let control = control.clone();
-        async move { control.wait_for_instance(id, &[State::Starting], LONG).await }
+        async move {
+            control
+                .wait_for_instance(id, &[State::Starting], LONG)
+                .await
+        }
     });
     control.delete_instance(id, true).await.unwrap();
-    assert_eq!(waiting.await.unwrap().unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(
+        waiting.await.unwrap().unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
 }

@@ -1,1 +1,138 @@
-//! x
+//! What was used is charged: every second once, whatever happens.
+
+use crate::world::{Guest, World, image, reach, run_one, until};
+use control::{
+    Control,
+    commands::{ChargeFilter, CreateDisk},
+    model::{Charge, State},
+};
+use std::time::Duration;
+use types::{ByteCount, InstanceId};
+
+async fn charges(control: &Control, instance: InstanceId) -> Vec<Charge> {
+    control
+        .charges(&ChargeFilter {
+            instance: Some(instance),
+            ..ChargeFilter::default()
+        })
+        .await
+        .unwrap()
+}
+
+/// Each charge begins where the one before it ended.
+fn assert_seamless(charges: &[Charge]) -> u64 {
+    for pair in charges.windows(2) {
+        assert_eq!(pair[0].to, pair[1].from);
+    }
+    charges.iter().map(|charge| charge.seconds).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn running_is_charged_by_the_second_until_it_stops() {
+    let world = World::new();
+    let control = world.start().await;
+    let image = image(&control).await;
+    let id = run_one(&control, image.id).await.id;
+    tokio::time::sleep(Duration::from_secs(150)).await;
+    let so_far = charges(&control, id).await;
+    assert_eq!(so_far.len(), 2);
+    assert!(
+        (119..=121).contains(&assert_seamless(&so_far)),
+        "{so_far:?}"
+    );
+    control.stop_instance(id, false).await.unwrap();
+    let stopped = reach(&control, id, State::Stopped).await;
+    let ran = stopped
+        .stopped_at
+        .unwrap()
+        .saturating_since(stopped.started_at.unwrap())
+        .as_secs();
+    until(|| async { charges(&control, id).await.len() == 3 }).await;
+    assert_eq!(assert_seamless(&charges(&control, id).await), ran);
+    // Stopped, it costs nothing more; its disk does.
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(charges(&control, id).await.len(), 3);
+    let totals = control
+        .charge_totals(&ChargeFilter::default())
+        .await
+        .unwrap();
+    let of = |resource: String| {
+        totals
+            .iter()
+            .find(|total| total.resource == resource)
+            .unwrap()
+    };
+    assert_eq!(of(id.to_string()).seconds, ran);
+    assert!(of(stopped.system_disk.unwrap().to_string()).seconds > ran + 500);
+    assert!(of(id.to_string()).amount.amount > types::Decimal::ZERO);
+    let first = &charges(&control, id).await[0];
+    assert_eq!(first.module_sha256, types::ModuleDigest::BuiltIn);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_neither_loses_nor_doubles_a_second() {
+    let world = World::new();
+    let mut control = world.start().await;
+    let image = image(&control).await;
+    let began = run_one(&control, image.id).await;
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        world.stop(control.clone()).await;
+        drop(control);
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        control = world.start().await;
+    }
+    tokio::time::sleep(Duration::from_secs(70)).await;
+    control.meter_now().await.unwrap();
+    let all = charges(&control, began.id).await;
+    let ran = control::ports::Clock::now(&world)
+        .saturating_since(began.started_at.unwrap())
+        .as_secs();
+    assert_eq!(assert_seamless(&all), ran);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_is_charged_from_its_making_to_its_end() {
+    let world = World::new();
+    let control = world.start().await;
+    let disk = control
+        .create_disk(CreateDisk {
+            size: ByteCount::from_gib(10),
+            ..CreateDisk::default()
+        })
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    control.delete_disk(disk.id).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    let totals = control
+        .charge_totals(&ChargeFilter::default())
+        .await
+        .unwrap();
+    assert_eq!(totals.len(), 1);
+    assert_eq!(
+        (totals[0].resource.as_str(), totals[0].seconds),
+        (disk.id.to_string().as_str(), 90)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_stopping_is_charged_and_that_of_waiting_to_start_is_not() {
+    let world = World::new();
+    let control = world.start().await;
+    let image = image(&control).await;
+    world.fail("start", 1);
+    let failed = control
+        .run_instances(crate::world::one(image.id))
+        .await
+        .unwrap()[0]
+        .id;
+    reach(&control, failed, State::Stopped).await;
+    let id = run_one(&control, image.id).await.id;
+    world.things().guest = Guest::Ignores;
+    control.stop_instance(id, false).await.unwrap();
+    reach(&control, id, State::Stopped).await;
+    until(|| async { !charges(&control, id).await.is_empty() }).await;
+    assert_eq!(assert_seamless(&charges(&control, id).await), 20);
+    assert_eq!(charges(&control, failed).await, []);
+}

@@ -4,32 +4,47 @@ use super::{Asked, Guest, World};
 use async_trait::async_trait;
 use bytes::Bytes;
 use control::ports::{
-    ConsoleOutput, Machine, MachineEvent, MachineEventKind, MachineExit, MachineSpec, Machines, PortError,
-    PortErrorKind, PortResult,
+    ConsoleOutput, Machine, MachineEvent, MachineEventKind, MachineExit, MachineSpec, Machines,
+    PortError, PortErrorKind, PortResult,
 };
 use std::{io::Read, time::Duration};
 use tokio::sync::mpsc;
 use types::InstanceId;
 
 fn no_machine(instance: InstanceId) -> PortError {
-    PortError::new(PortErrorKind::NotFound, format!("{instance} has no machine"))
+    PortError::new(
+        PortErrorKind::NotFound,
+        format!("{instance} has no machine"),
+    )
 }
 
 #[async_trait]
 impl Machines for World {
     async fn start(&self, mut spec: MachineSpec) -> PortResult<Machine> {
+        self.may_hang("start").await;
         let mut kernel = Vec::new();
         spec.kernel.read_to_end(&mut kernel).unwrap();
         let at_ns = control::ports::Clock::monotonic_ns(self);
         let mut things = self.call("start")?;
-        assert!(!things.machines.contains_key(&spec.instance), "started twice");
+        assert!(
+            !things.machines.contains_key(&spec.instance),
+            "started twice"
+        );
         let interface = spec.interfaces[0].id;
-        assert!(things.vpcs.values().flatten().any(|id| *id == interface), "its tap is gone");
+        assert!(
+            things.vpcs.values().flatten().any(|id| *id == interface),
+            "its tap is gone"
+        );
         for disk in &spec.disks {
             assert_eq!(things.disks.get(&disk.id), Some(&disk.size));
         }
         things.next_pid += 1;
-        let machine = Machine { instance: spec.instance, run: spec.run, pid: things.next_pid, first_output_ns: None };
+        let machine = Machine {
+            instance: spec.instance,
+            run: spec.run,
+            pid: things.next_pid,
+            first_output_ns: None,
+        };
         things.machines.insert(spec.instance, machine.clone());
         let asked = Asked {
             run: spec.run,
@@ -39,9 +54,17 @@ impl Machines for World {
         };
         things.asked.insert(spec.instance, asked);
         if !things.silent {
-            things.consoles.entry(spec.instance).or_default().extend(b"hello\n");
+            things
+                .consoles
+                .entry(spec.instance)
+                .or_default()
+                .extend(b"hello\n");
             let kind = MachineEventKind::FirstOutput { at_ns };
-            let event = MachineEvent { instance: spec.instance, run: spec.run, kind };
+            let event = MachineEvent {
+                instance: spec.instance,
+                run: spec.run,
+                kind,
+            };
             things.events.as_ref().unwrap().try_send(event).unwrap();
         }
         Ok(machine)
@@ -54,11 +77,22 @@ impl Machines for World {
     async fn power_button(&self, instance: InstanceId) -> PortResult<()> {
         let mut things = self.call("power_button")?;
         if things.guest == Guest::Ignores {
-            return things.machines.contains_key(&instance).then_some(()).ok_or_else(|| no_machine(instance));
+            return things
+                .machines
+                .contains_key(&instance)
+                .then_some(())
+                .ok_or_else(|| no_machine(instance));
         }
-        let machine = things.machines.remove(&instance).ok_or_else(|| no_machine(instance))?;
+        let machine = things
+            .machines
+            .remove(&instance)
+            .ok_or_else(|| no_machine(instance))?;
         let kind = MachineEventKind::Exited(MachineExit::PowerOff);
-        let event = MachineEvent { instance, run: machine.run, kind };
+        let event = MachineEvent {
+            instance,
+            run: machine.run,
+            kind,
+        };
         things.events.as_ref().unwrap().try_send(event).unwrap();
         Ok(())
     }
@@ -67,7 +101,11 @@ impl Machines for World {
         let mut things = self.call("kill")?;
         if let Some(machine) = things.machines.remove(&instance) {
             let kind = MachineEventKind::Exited(MachineExit::Killed);
-            let event = MachineEvent { instance, run: machine.run, kind };
+            let event = MachineEvent {
+                instance,
+                run: machine.run,
+                kind,
+            };
             things.events.as_ref().unwrap().try_send(event).unwrap();
         }
         Ok(())

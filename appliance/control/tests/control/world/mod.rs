@@ -10,8 +10,8 @@ use control::{
     commands::{CreateImage, Request, RunInstances},
     model::{Image, ImagePartKind, Instance, PolicyStatus, State},
     ports::{
-        Clock, Entropy, Machine, MachineEvent, MachineEventKind, MachineExit, Policies, PortError, PortErrorKind,
-        PortResult, Ports, VpcSecurity,
+        Clock, Entropy, Machine, MachineEvent, MachineEventKind, MachineExit, Policies, PortError,
+        PortErrorKind, PortResult, Ports, VpcSecurity,
     },
 };
 use futures_util::stream;
@@ -58,6 +58,9 @@ pub struct Things {
     pub disks: BTreeMap<DiskId, ByteCount>,
     pub parts: BTreeMap<(ImageId, &'static str), Vec<u8>>,
     pub unfinished: usize,
+    /// The call that never comes back, and whether one is in it.
+    pub hang: Option<&'static str>,
+    pub hanging: bool,
     /// Calls that fail: how many times each.
     faults: BTreeMap<&'static str, usize>,
     events: Option<mpsc::Sender<MachineEvent>>,
@@ -74,8 +77,15 @@ pub struct World {
 
 impl World {
     pub fn new() -> Self {
-        let folder = tempfile::Builder::new().prefix("control-test-").tempdir().unwrap();
-        Self { things: Arc::default(), began: Instant::now(), folder: Arc::new(folder) }
+        let folder = tempfile::Builder::new()
+            .prefix("control-test-")
+            .tempdir()
+            .unwrap();
+        Self {
+            things: Arc::default(),
+            began: Instant::now(),
+            folder: Arc::new(folder),
+        }
     }
 
     pub fn things(&self) -> MutexGuard<'_, Things> {
@@ -92,9 +102,24 @@ impl World {
         match things.faults.get_mut(name) {
             Some(times) if *times > 0 => {
                 *times -= 1;
-                Err(PortError::new(PortErrorKind::Failed, format!("{name} was made to fail")))
+                Err(PortError::new(
+                    PortErrorKind::Failed,
+                    format!("the call {name} was made to fail"),
+                ))
             }
             _ => Ok(things),
+        }
+    }
+
+    /// Never comes back if it is the call that hangs.
+    async fn may_hang(&self, name: &'static str) {
+        let hangs = {
+            let mut things = self.things();
+            things.hanging |= things.hang == Some(name);
+            things.hang == Some(name)
+        };
+        if hangs {
+            std::future::pending::<()>().await;
         }
     }
 
@@ -132,7 +157,11 @@ impl World {
         let (sender, event) = {
             let mut things = self.things();
             let machine = things.machines.remove(&instance).expect("it has a machine");
-            let event = MachineEvent { instance, run: machine.run, kind: MachineEventKind::Exited(exit) };
+            let event = MachineEvent {
+                instance,
+                run: machine.run,
+                kind: MachineEventKind::Exited(exit),
+            };
             (things.events.clone().unwrap(), event)
         };
         sender.send(event).await.unwrap();
@@ -141,10 +170,23 @@ impl World {
     /// What is on the host and must not be when nothing runs.
     pub fn left_over(&self) -> Vec<String> {
         let things = self.things();
-        let mut left: Vec<String> = things.machines.keys().map(|id| format!("machine {id}")).collect();
-        left.extend(things.vpcs.values().flatten().map(|id| format!("interface {id}")));
+        let mut left: Vec<String> = things
+            .machines
+            .keys()
+            .map(|id| format!("machine {id}"))
+            .collect();
+        left.extend(
+            things
+                .vpcs
+                .values()
+                .flatten()
+                .map(|id| format!("interface {id}")),
+        );
         left.extend(things.disks.keys().map(|id| format!("disk {id}")));
-        let named = things.security.values().flat_map(|security| &security.interfaces);
+        let named = things
+            .security
+            .values()
+            .flat_map(|security| &security.interfaces);
         left.extend(named.map(|interface| format!("rules about {}", interface.id)));
         left
     }
@@ -153,15 +195,17 @@ impl World {
 /// A PVH kernel of one page; see the format in the crate's own tests.
 pub fn kernel() -> Vec<u8> {
     let mut elf = vec![0_u8; 64];
-    let mut set = |offset: usize, bytes: &[u8]| elf[offset..offset + bytes.len()].copy_from_slice(bytes);
+    let mut set =
+        |offset: usize, bytes: &[u8]| elf[offset..offset + bytes.len()].copy_from_slice(bytes);
     set(0, b"\x7fELF\x02\x01");
     set(18, &62_u16.to_le_bytes());
     set(32, &64_u64.to_le_bytes());
     set(54, &56_u16.to_le_bytes());
     set(56, &2_u16.to_le_bytes());
-    for (kind, offset, address, in_file, in_memory) in
-        [(4_u32, 176_u64, 0_u64, 20_u64, 20_u64), (1, 196, 0x10_0000, 16, 0x1000)]
-    {
+    for (kind, offset, address, in_file, in_memory) in [
+        (4_u32, 176_u64, 0_u64, 20_u64, 20_u64),
+        (1, 196, 0x10_0000, 16, 0x1000),
+    ] {
         elf.extend(kind.to_le_bytes());
         elf.extend([0; 4]);
         for field in [offset, address, address, in_file, in_memory, 4] {
@@ -178,15 +222,25 @@ pub fn kernel() -> Vec<u8> {
 }
 
 pub async fn upload(control: &Control, image: ImageId, part: ImagePartKind, content: &[u8]) {
-    let chunks: Vec<_> = content.chunks(100).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
-    let received = control.upload_image_part(image, part, stream::iter(chunks)).await.unwrap();
+    let chunks: Vec<_> = content
+        .chunks(100)
+        .map(|chunk| Ok(Bytes::copy_from_slice(chunk)))
+        .collect();
+    let received = control
+        .upload_image_part(image, part, stream::iter(chunks))
+        .await
+        .unwrap();
     assert_eq!(received.size.bytes(), content.len() as u64);
     assert_eq!(received.sha256, types::Sha256Digest::of(content));
 }
 
 /// An image that boots, with a disk.
 pub async fn image(control: &Control) -> Image {
-    let command = CreateImage { name: "probe".into(), cmdline: "console=ttyS0".into(), ..CreateImage::default() };
+    let command = CreateImage {
+        name: "probe".into(),
+        cmdline: "console=ttyS0".into(),
+        ..CreateImage::default()
+    };
     let image = control.create_image(command).await.unwrap();
     upload(control, image.id, ImagePartKind::Kernel, &kernel()).await;
     upload(control, image.id, ImagePartKind::Disk, &[7; 1000]).await;
@@ -195,11 +249,18 @@ pub async fn image(control: &Control) -> Image {
 
 /// One instance of 1 vCPU and 64 MiB.
 pub fn one(image: ImageId) -> RunInstances {
-    RunInstances { vcpus: Some(1), memory: Some(ByteCount::from_mib(64)), ..RunInstances::new(image) }
+    RunInstances {
+        vcpus: Some(1),
+        memory: Some(ByteCount::from_mib(64)),
+        ..RunInstances::new(image)
+    }
 }
 
 pub fn token(text: &str) -> Request {
-    Request { client_token: Some(text.to_owned()), ..Request::default() }
+    Request {
+        client_token: Some(text.to_owned()),
+        ..Request::default()
+    }
 }
 
 /// Long enough for anything, in virtual time.

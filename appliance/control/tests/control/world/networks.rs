@@ -23,15 +23,30 @@ impl Networks for World {
     }
 
     async fn ensure_interface(&self, interface: &InterfaceSpec) -> PortResult<OwnedFd> {
-        assert!(interface.subnet.contains(&interface.address) && interface.subnet.contains(&interface.gateway));
-        self.call("ensure_interface")?.vpcs.entry(interface.vpc.id).or_default().insert(interface.id);
+        self.may_hang("ensure_interface").await;
+        assert!(
+            interface.subnet.contains(&interface.address)
+                && interface.subnet.contains(&interface.gateway)
+        );
+        self.call("ensure_interface")?
+            .vpcs
+            .entry(interface.vpc.id)
+            .or_default()
+            .insert(interface.id);
         Ok(File::open("/dev/null").unwrap().into())
     }
 
     async fn resume_interface(&self, interface: &InterfaceSpec) -> PortResult<()> {
         let mut things = self.call("resume_interface")?;
-        if !things.vpcs.get(&interface.vpc.id).is_some_and(|vpc| vpc.contains(&interface.id)) {
-            return Err(PortError::new(PortErrorKind::NotFound, "the interface is gone"));
+        if !things
+            .vpcs
+            .get(&interface.vpc.id)
+            .is_some_and(|vpc| vpc.contains(&interface.id))
+        {
+            return Err(PortError::new(
+                PortErrorKind::NotFound,
+                "the interface is gone",
+            ));
         }
         things.resumed.insert(interface.id);
         Ok(())
@@ -47,7 +62,10 @@ impl Networks for World {
     async fn apply_security(&self, security: &VpcSecurity) -> PortResult<()> {
         let mut things = self.call("apply_security")?;
         for interface in &security.interfaces {
-            let there = things.vpcs.get(&security.vpc).is_some_and(|vpc| vpc.contains(&interface.id));
+            let there = things
+                .vpcs
+                .get(&security.vpc)
+                .is_some_and(|vpc| vpc.contains(&interface.id));
             assert!(there, "rules about {}, which is not there", interface.id);
         }
         things.applied += 1;
@@ -57,10 +75,11 @@ impl Networks for World {
 
     async fn list(&self) -> PortResult<Vec<PresentVpc>> {
         let things = self.call("list_networks")?;
-        let present = |(id, interfaces): (&VpcId, &std::collections::BTreeSet<InterfaceId>)| PresentVpc {
-            id: *id,
-            interfaces: interfaces.iter().copied().collect(),
-        };
+        let present =
+            |(id, interfaces): (&VpcId, &std::collections::BTreeSet<InterfaceId>)| PresentVpc {
+                id: *id,
+                interfaces: interfaces.iter().copied().collect(),
+            };
         Ok(things.vpcs.iter().map(present).collect())
     }
 }

@@ -3,7 +3,10 @@
 use super::World;
 use control::{
     model::ImagePartKind,
-    ports::{OpenDisk, PartWriter, PortError, PortErrorKind, PortResult, PresentVolumes, Space, StoredPart, Volumes},
+    ports::{
+        OpenDisk, PartWriter, PortError, PortErrorKind, PortResult, PresentVolumes, Space,
+        StoredPart, Volumes,
+    },
 };
 use std::{
     fs::File,
@@ -26,7 +29,10 @@ impl PartWriter for Writer {
 
     fn finish(mut self: Box<Self>) -> PortResult<StoredPart> {
         let content = std::mem::take(&mut self.content);
-        let stored = StoredPart { size: ByteCount::new(content.len() as u64), sha256: Sha256Digest::of(&content) };
+        let stored = StoredPart {
+            size: ByteCount::new(content.len() as u64),
+            sha256: Sha256Digest::of(&content),
+        };
         let key = self.key;
         self.world.call("finish_part")?.parts.insert(key, content);
         Ok(stored)
@@ -46,13 +52,18 @@ fn vanished(what: String) -> PortError {
 impl Volumes for World {
     fn receive_part(&self, image: ImageId, part: ImagePartKind) -> PortResult<Box<dyn PartWriter>> {
         self.call("receive_part")?.unfinished += 1;
-        Ok(Box::new(Writer { world: self.clone(), key: (image, part.name()), content: Vec::new() }))
+        Ok(Box::new(Writer {
+            world: self.clone(),
+            key: (image, part.name()),
+            content: Vec::new(),
+        }))
     }
 
     fn open_part(&self, image: ImageId, part: ImagePartKind) -> PortResult<File> {
         let things = self.call("open_part")?;
         let content = things.parts.get(&(image, part.name()));
-        let content = content.ok_or_else(|| vanished(format!("the {} of image {image}", part.name())))?;
+        let content =
+            content.ok_or_else(|| vanished(format!("the {} of image {image}", part.name())))?;
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(content).unwrap();
         file.rewind().unwrap();
@@ -60,7 +71,9 @@ impl Volumes for World {
     }
 
     fn delete_image(&self, image: ImageId) -> PortResult<()> {
-        self.call("delete_image")?.parts.retain(|(id, _), _| *id != image);
+        self.call("delete_image")?
+            .parts
+            .retain(|(id, _), _| *id != image);
         Ok(())
     }
 
@@ -78,13 +91,19 @@ impl Volumes for World {
 
     fn sync_disk(&self, disk: DiskId) -> PortResult<()> {
         let there = self.call("sync_disk")?.disks.contains_key(&disk);
-        there.then_some(()).ok_or_else(|| vanished(format!("disk {disk}")))
+        there
+            .then_some(())
+            .ok_or_else(|| vanished(format!("disk {disk}")))
     }
 
     fn open_disk(&self, disk: DiskId) -> PortResult<OpenDisk> {
         let size = self.call("open_disk")?.disks.get(&disk).copied();
         let size = size.ok_or_else(|| vanished(format!("disk {disk}")))?;
-        Ok(OpenDisk { file: tempfile::tempfile().unwrap(), size, direct: false })
+        Ok(OpenDisk {
+            file: tempfile::tempfile().unwrap(),
+            size,
+            direct: false,
+        })
     }
 
     fn delete_disk(&self, disk: DiskId) -> PortResult<()> {
@@ -96,11 +115,17 @@ impl Volumes for World {
         let things = self.call("list_volumes")?;
         let mut images: Vec<ImageId> = things.parts.keys().map(|(image, _)| *image).collect();
         images.dedup();
-        Ok(PresentVolumes { disks: things.disks.keys().copied().collect(), images })
+        Ok(PresentVolumes {
+            disks: things.disks.keys().copied().collect(),
+            images,
+        })
     }
 
     fn space(&self) -> PortResult<Space> {
         drop(self.call("space")?);
-        Ok(Space { total: ByteCount::from_gib(100), free: ByteCount::from_gib(50) })
+        Ok(Space {
+            total: ByteCount::from_gib(100),
+            free: ByteCount::from_gib(50),
+        })
     }
 }
