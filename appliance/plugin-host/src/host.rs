@@ -194,9 +194,8 @@ fn config(limits: &Limits) -> Config {
         .max_tables_per_component(MAX_TABLES)
         .max_memory_size(memory)
         .table_elements(limits.table_elements)
-        // Zeroing what was used is cheaper than giving it back to the kernel and faulting it in again.
-        .linear_memory_keep_resident(1 << 20)
-        .table_keep_resident(1 << 16);
+        // Memory that was used goes back to the kernel for several calls at once.
+        .decommit_batch_size(16);
     let mut config = Config::new();
     config
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))

@@ -1,0 +1,163 @@
+//! A placement by a component beside the same policy as native code, in one run.
+//!
+//! For 1 and 1,000 hosts: microseconds per call of `scheduler-basic` in its sandbox and of the built-in policy, which gives the same
+//! answers, and the native policy against itself (A/A) for the noise. Then the same for rating 1,000 intervals.
+//! The figures also go as one JSON object to the file that ASHLAR_BENCH_JSON names.
+//! The component is taken from the folder named by ASHLAR_PLUGINS, else from `target/ashlar/plugins`; `cargo xtask targets` builds
+//! it.
+
+use anyhow::{Context, Result, ensure};
+use ledger::{PriceList, Prices, RatingInput, RatingPolicy, Usage};
+use placement::{BuiltIn, HostRow, HostTable, PlacementRequest, SchedulingPolicy};
+use plugin_host::{Limits, Parameters, PluginHost};
+use serde_json::{Value, json};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+use types::{ByteCount, Currency, Decimal, HostId, InstanceId, Timestamp, UsageId};
+
+/// Rounds per figure; the sides take turns in each, and the median counts.
+const ROUNDS: usize = 31;
+/// How long a side runs in a round, about.
+const ROUND: Duration = Duration::from_millis(10);
+
+fn main() -> Result<()> {
+    let cache = tempfile::tempdir().context("cannot make a folder for compiled policies")?;
+    let limits = Limits {
+        // What is measured is the usual call, not the machine's hiccups.
+        deadline: Duration::from_secs(10),
+        ..Limits::default()
+    };
+    let host = PluginHost::new(limits, cache.path())?;
+    let mut figures = Vec::new();
+    println!(
+        "{:28} {:>10} {:>10} {:>8} {:>6}",
+        "µs per call", "native", "component", "ratio", "A/A"
+    );
+    for hosts in [1, 1_000] {
+        figures.push(placement(&host, hosts)?);
+    }
+    figures.push(rating(&host, 1_000)?);
+    if let Some(file) = std::env::var_os("ASHLAR_BENCH_JSON") {
+        let figures = json!({ "calls": figures }).to_string();
+        std::fs::write(&file, figures)
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(())
+}
+
+fn component(host: &PluginHost, name: &str) -> Result<Vec<u8>> {
+    let folder = std::env::var_os("ASHLAR_PLUGINS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ashlar/plugins"),
+        PathBuf::from,
+    );
+    host.read(&folder.join(format!("{name}.wasm")))
+        .context("build the sample policies with `cargo xtask targets`")
+}
+
+fn placement(host: &PluginHost, hosts: u32) -> Result<Value> {
+    let bytes = component(host, "scheduler-basic")?;
+    let component = host.load_scheduler("scheduler-basic", &bytes, &Parameters::new())?;
+    let native = BuiltIn::default();
+    let row = |id: u32| HostRow {
+        vcpus_used: id % 64,
+        ..HostRow::new(
+            HostId::generate(id.into()),
+            "a",
+            64,
+            ByteCount::from_gib(256),
+        )
+    };
+    let hosts = HostTable::new((0..hosts).map(row).collect())?;
+    let request = PlacementRequest {
+        instance: InstanceId::generate(1),
+        instance_type: "ecs.g6.large".to_owned(),
+        vcpus: 2,
+        memory: ByteCount::from_gib(8),
+        local_disk: ByteCount::ZERO,
+        zone: Some("a".to_owned()),
+        deployment_set: None,
+        spot: false,
+    };
+    let same = component.evaluate(&request, &hosts)? == native.evaluate(&request, &hosts)?;
+    ensure!(same, "the component and the built-in policy disagree");
+    compare(
+        &format!("placement, {} hosts", hosts.len()),
+        || native.evaluate(&request, &hosts).is_ok(),
+        || component.evaluate(&request, &hosts).is_ok(),
+    )
+}
+
+fn rating(host: &PluginHost, intervals: u32) -> Result<Value> {
+    let native = PriceList::new(Prices {
+        currency: Currency::CNY,
+        instance_types: [("ecs.g6.large".to_owned(), Decimal::new(72, 2))].into(),
+        vcpu: Decimal::new(1, 1),
+        memory_gib: Decimal::new(3, 2),
+        disk_categories: [].into(),
+        disk_gib: Decimal::new(13, 4),
+        meters: [].into(),
+    })?;
+    let parameters = native.parameters().into_iter().collect();
+    let bytes = component(host, "billing-payg")?;
+    let component = host.load_billing("billing-payg", &bytes, &parameters)?;
+    let input = |id: u32| RatingInput {
+        interval: UsageId::generate(id.into()),
+        usage: Usage::InstanceRunning {
+            instance: InstanceId::generate(id.into()),
+            instance_type: "probe".to_owned(),
+            vcpus: 2,
+            memory: ByteCount::from_gib(8),
+        },
+        from: Timestamp::UNIX_EPOCH,
+        seconds: u64::from(id) + 1,
+    };
+    let usage: Vec<RatingInput> = (0..intervals).map(input).collect();
+    let same = component.rate(Currency::CNY, &usage)? == native.rate(Currency::CNY, &usage)?;
+    ensure!(same, "the component and the built-in price list disagree");
+    compare(
+        &format!("rating, {intervals} intervals"),
+        || native.rate(Currency::CNY, &usage).is_ok(),
+        || component.rate(Currency::CNY, &usage).is_ok(),
+    )
+}
+
+/// Times both sides in turns, the native one twice a round.
+fn compare(what: &str, native: impl Fn() -> bool, component: impl Fn() -> bool) -> Result<Value> {
+    let mut rounds: [Vec<f64>; 3] = Default::default();
+    for _ in 0..ROUNDS {
+        for (side, micros) in [time(&native)?, time(&component)?, time(&native)?]
+            .into_iter()
+            .enumerate()
+        {
+            rounds[side].push(micros);
+        }
+    }
+    let [native, component, again] = rounds.map(median);
+    let (ratio, noise) = (component / native, again / native);
+    println!("{what:28} {native:10.3} {component:10.3} {ratio:8.2} {noise:6.3}");
+    Ok(json!({
+        "what": what,
+        "native_us": native,
+        "component_us": component,
+        "component_to_native": ratio,
+        "native_to_native": noise,
+    }))
+}
+
+/// Microseconds per call, over about [`ROUND`].
+fn time(call: &impl Fn() -> bool) -> Result<f64> {
+    let start = Instant::now();
+    let mut calls = 0_u32;
+    while start.elapsed() < ROUND {
+        ensure!(std::hint::black_box(call()), "a call failed");
+        calls += 1;
+    }
+    Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(calls))
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
