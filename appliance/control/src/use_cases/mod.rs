@@ -5,6 +5,7 @@ mod host;
 mod images;
 mod instances;
 mod networks;
+mod place;
 mod policies;
 mod run_instances;
 mod security_groups;

@@ -1,27 +1,29 @@
 //! Making instances.
 
 use crate::{
-    Control, ControlError, ErrorKind, Result, addresses,
+    Control, ControlError, ErrorKind, Result,
     commands::{DataDisk, RunInstances},
     core::{Transaction, check_room, sentence, to_the_end},
     model::{
         Disk, DiskRole, DiskState, EventSubject, Image, Instance, Intent, InterfaceState,
-        NetworkInterface, SecurityGroup, State, StopReason, Timings, Vpc, Vswitch,
+        NetworkInterface, State, StopReason, Timings,
     },
     placing::{self, Hosts, Wanted},
     tokens::Ticket,
-    use_cases::{check_names, disks, images, networks::default_vswitch, security_groups},
+    use_cases::{
+        check_names, disks, images,
+        place::{Place, find_place},
+    },
 };
 use instance::{
     Shape,
     admission::{
-        MAX_DATA_DISKS, MAX_SECURITY_GROUPS, SizeLimits, check_amount, check_disk_size, check_tags,
-        join_cmdline,
+        MAX_DATA_DISKS, SizeLimits, check_amount, check_disk_size, check_tags, join_cmdline,
     },
 };
 use placement::NoStock;
-use std::{collections::BTreeSet, net::Ipv4Addr};
-use types::{ByteCount, DiskId, InstanceId, InterfaceId, MacAddress, SecurityGroupId, Timestamp};
+use std::collections::BTreeSet;
+use types::{ByteCount, DiskId, InstanceId, InterfaceId, Timestamp};
 
 enum Accepted {
     Made(Vec<Instance>),
@@ -77,15 +79,6 @@ struct Template {
     system_disk: Option<ByteCount>,
     received_ns: u64,
     now: Timestamp,
-}
-
-/// Where they go, and what is taken there.
-struct Place {
-    vpc: Vpc,
-    vswitch: Vswitch,
-    groups: Vec<SecurityGroupId>,
-    addresses: BTreeSet<Ipv4Addr>,
-    macs: BTreeSet<MacAddress>,
 }
 
 fn accept(
@@ -332,95 +325,6 @@ fn check_existing_disks(transaction: &Transaction<'_>, command: &RunInstances) -
     Ok(())
 }
 
-fn find_place(transaction: &mut Transaction<'_>, command: &RunInstances) -> Result<Place> {
-    let (vpc, vswitch) = match command.vswitch {
-        None => default_vswitch(transaction)?,
-        Some(id) => {
-            let unknown =
-                || ControlError::not_found("VSwitchId", "vswitch", &id).with_field("vswitch");
-            let vswitch = transaction.get::<Vswitch>(&id)?.ok_or_else(unknown)?;
-            let vpc = transaction.get::<Vpc>(&vswitch.vpc)?.ok_or_else(unknown)?;
-            (vpc, vswitch)
-        }
-    };
-    let mut groups = Vec::new();
-    for (position, id) in command.security_groups.iter().enumerate() {
-        let field = format!("security_groups[{position}]");
-        let group = transaction
-            .get::<SecurityGroup>(id)?
-            .ok_or_else(|| security_groups::unknown(*id).with_field(&field))?;
-        if group.vpc != vpc.id {
-            let message = format!(
-                "Security group {id} is of VPC {}, the vswitch of {}.",
-                group.vpc, vpc.id
-            );
-            return Err(ControlError::invalid(field, message)
-                .with_code("InvalidSecurityGroupId.VpcMismatch")
-                .with_next_step("Name groups of the vswitch's VPC."));
-        }
-        if !groups.contains(id) {
-            groups.push(*id);
-        }
-    }
-    if groups.len() > MAX_SECURITY_GROUPS {
-        let message = format!(
-            "{} security groups: an instance is in at most {MAX_SECURITY_GROUPS}.",
-            groups.len()
-        );
-        return Err(ControlError::invalid("security_groups", message));
-    }
-    if groups.is_empty() {
-        groups.push(security_groups::default_group(transaction, vpc.id)?.id);
-    }
-    let interfaces = transaction.list::<NetworkInterface>()?;
-    let addresses = interfaces
-        .iter()
-        .filter(|interface| interface.vswitch == vswitch.id)
-        .map(|interface| interface.private_ip)
-        .collect();
-    let macs = interfaces
-        .iter()
-        .filter(|interface| interface.vpc == vpc.id)
-        .map(|interface| interface.mac)
-        .collect();
-    Ok(Place {
-        vpc,
-        vswitch,
-        groups,
-        addresses,
-        macs,
-    })
-}
-
-impl Place {
-    fn take(&mut self, wanted: Option<Ipv4Addr>) -> Result<Ipv4Addr> {
-        let cidr = self.vswitch.cidr;
-        let address = match wanted {
-            Some(address) => {
-                if let Some(fault) = addresses::address_fault(address, cidr, &self.addresses) {
-                    return Err(ControlError::invalid("private_ip", sentence(&fault))
-                        .with_code("InvalidPrivateIpAddress.Duplicated"));
-                }
-                address
-            }
-            None => addresses::next_address(cidr, &self.addresses).ok_or_else(|| {
-                let message = format!(
-                    "The vswitch {} ({cidr}) has no address left.",
-                    self.vswitch.id
-                );
-                ControlError::new(
-                    ErrorKind::QuotaExceeded,
-                    "InvalidVSwitchId.IpNotEnough",
-                    message,
-                )
-                .with_next_step("Release instances on it, or name another vswitch.")
-            })?,
-        };
-        self.addresses.insert(address);
-        Ok(address)
-    }
-}
-
 fn make(
     transaction: &mut Transaction<'_>,
     template: &Template,
@@ -531,8 +435,7 @@ fn make_interface(
 ) -> Result<NetworkInterface> {
     let id = InterfaceId::generate(transaction.random());
     let private_ip = place.take(template.command.private_ip)?;
-    let mac = addresses::mac_of(id, &place.macs);
-    place.macs.insert(mac);
+    let mac = place.take_mac(id);
     let interface = NetworkInterface {
         id,
         vpc: place.vpc.id,
