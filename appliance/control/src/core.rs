@@ -123,6 +123,22 @@ impl Core {
         blocking(move || core.write_blocking(false, change)).await?
     }
 
+    /// Puts everything that was written so far on stable storage.
+    pub(crate) async fn sync(self: &Arc<Self>) -> Result<()> {
+        let core = self.clone();
+        blocking(move || {
+            // A durable transaction takes all before it along; its own content changes nothing.
+            let host = HostRecord {
+                name: HostRecord::NAME.to_owned(),
+                id: core.host,
+            };
+            Ok(core
+                .store
+                .write::<_, StoreError>(|writer| writer.put(&host))?)
+        })
+        .await?
+    }
+
     fn write_blocking<T>(
         &self,
         durable: bool,

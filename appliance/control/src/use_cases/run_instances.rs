@@ -47,12 +47,15 @@ impl Control {
         };
         let (core, actors) = (self.core().clone(), self.inner.instances.clone());
         let accepted = to_the_end(async move {
-            let accepted = core.write(accept).await?;
+            let accepted = core.write_volatile(accept).await?;
             if let Accepted::Made(instances) = &accepted {
                 instances
                     .iter()
                     .for_each(|instance| actors.look_after(instance.id));
             }
+            // The start goes on while the disk takes its time; the answer waits for it. After a power cut in between there
+            // is neither a machine nor a record; after the daemon's death, the next one ends the machine as unknown.
+            core.sync().await?;
             Ok(accepted)
         });
         match accepted.await? {
