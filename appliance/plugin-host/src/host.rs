@@ -194,8 +194,8 @@ fn config(limits: &Limits) -> Config {
         .max_tables_per_component(MAX_TABLES)
         .max_memory_size(memory)
         .table_elements(limits.table_elements)
-        // Memory that was used goes back to the kernel for several calls at once.
-        .decommit_batch_size(16);
+        // A slot is free again as soon as its call ends: batches would keep back slots that the next call needs.
+        .decommit_batch_size(1);
     let mut config = Config::new();
     config
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
 use types::{FailureKind, ModuleDigest, PolicyFailure, PolicyIdentity, Sha256Digest};
 use wasmtime::{
-    Store, Trap,
+    PoolConcurrencyLimitError, Store, Trap,
     component::{Component, InstancePre, Linker, types::Component as ComponentType},
 };
 
@@ -155,6 +155,9 @@ impl Plugin {
                 let words = sandbox.last_words();
                 let words = words.map_or_else(|| trap.to_string(), str::to_owned);
                 (FailureKind::Trap, words)
+            }
+            (None, None) if error.is::<PoolConcurrencyLimitError>() => {
+                (FailureKind::Busy, format!("{error:#}"))
             }
             (None, None) => (FailureKind::InvalidAnswer, format!("{error:#}")),
         }
