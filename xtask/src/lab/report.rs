@@ -27,19 +27,16 @@ impl Report {
             .trim_end()
             .strip_prefix(self.prefix)?
             .strip_prefix(' ')?;
-        let mut words = said.split_whitespace();
-        let mut verdict = words.next();
         // A guest's own report comes through its host's.
-        let mut scope = "";
-        if verdict == Some("guest") {
-            scope = "guest-";
-            verdict = words.next();
-        }
-        let name = || words.next().unwrap_or_default();
-        match verdict {
-            Some("ok") => self.passed.push(format!("{scope}{}", { name }())),
-            Some("fail") => self.failed.push(said.to_owned()),
-            Some("done") if scope.is_empty() => self.done = true,
+        let (scope, report) = match said.strip_prefix("guest ") {
+            Some(report) => ("guest-", report),
+            None => ("", said),
+        };
+        let mut words = report.split_whitespace();
+        match (words.next(), words.next()) {
+            (Some("ok"), Some(name)) => self.passed.push(format!("{scope}{name}")),
+            (Some("fail"), _) => self.failed.push(said.to_owned()),
+            (Some("done"), None) if scope.is_empty() => self.done = true,
             _ => {}
         }
         Some(said)
