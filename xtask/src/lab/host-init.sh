@@ -15,7 +15,6 @@ mount -t cgroup2 cgroup /sys/fs/cgroup
 
 STATE=/var/lib/ashlar
 DAEMON_LOG=/run/ashlard.log
-export ASHLAR_HOST=unix:$STATE/api.sock
 
 say() { echo "LAB $*"; }
 finish() {
