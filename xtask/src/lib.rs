@@ -8,6 +8,7 @@
 mod bench;
 mod check;
 pub mod command;
+pub mod guest;
 mod hash;
 pub mod host;
 pub mod interrupt;

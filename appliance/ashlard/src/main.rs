@@ -1,3 +1,42 @@
-//! entry point
+//! The daemon of an Ashlar host: it wires the layers to each other and holds no logic of its own.
+//!
+//! `ashlard serve` is the daemon; `ashlard vmm` is what it re-executes for each instance; `ashlard teardown` takes away what
+//! a host left on the machine.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod machines;
+mod networks;
+mod options;
+mod policies;
+mod serve;
+mod teardown;
+
+use clap::Parser;
+use options::{Options, Task};
+use std::process::ExitCode;
+
+/// The task in which this program runs one machine. Not for people: it needs descriptors only the daemon passes.
+const VMM_TASK: &str = "vmm";
+
+fn main() -> ExitCode {
+    // Before anything is parsed, allocated or started: a vmm confines itself first.
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(VMM_TASK) {
+        return match arguments.next().and_then(|number| number.parse().ok()) {
+            Some(description) => vmm::run(description),
+            None => ExitCode::from(2),
+        };
+    }
+    let outcome = match Options::parse().task {
+        Task::Serve(options) => serve::run(options),
+        Task::Teardown(options) => teardown::run(options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ashlard: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

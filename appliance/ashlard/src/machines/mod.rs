@@ -1,0 +1,512 @@
+//! The machines port over `vmm`: one process per machine, found again by its control socket.
+//!
+//! ```text
+//! STATE/machines/<instance>/   console   ring file of the guest's serial output; outlives the machine
+//!                              vmm.sock  control socket of the running vmm
+//!                              run.json  which start of the instance the vmm is, and its uid
+//!                              vmm.log   what the vmm itself had to say; empty unless something is wrong with it
+//! ```
+
+mod folder;
+mod watch;
+
+use self::folder::{Folder, Folders, Run};
+use async_trait::async_trait;
+use bytes::Bytes;
+use control::{
+    model::BootProtocol,
+    ports::{
+        ConsoleOutput, Machine, MachineEvent, MachineExit, MachineSpec, Machines, PortError,
+        PortErrorKind, PortResult,
+    },
+};
+use hypervisor::Kvm;
+use std::{
+    collections::BTreeMap,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::mpsc, time::Instant};
+use types::InstanceId;
+use vmm::{
+    client::{Client, ClientError},
+    console::ConsoleReader,
+    launch::{AdoptError, LaunchError, LaunchSpec},
+    protocol::{Boot, Disk, Event, Kernel, MachineConfig, Nic, StartError},
+};
+
+/// The first of the user ids that vmm processes take: far from people's and from those user namespaces get.
+const FIRST_UID: u32 = 1_900_000_000;
+/// As many machines can there be at a time.
+const UIDS: u32 = 100_000;
+/// Events that may wait for the control plane.
+const EVENTS: usize = 1024;
+/// How long typed bytes wait for room in the guest's serial port.
+const TYPING_PATIENCE: Duration = Duration::from_secs(5);
+/// The guest reads its serial port at the speed it likes; this is how often room is looked for.
+const TYPING_PAUSE: Duration = Duration::from_millis(5);
+
+/// The machines of this host.
+pub struct HostMachines {
+    /// `None`: machines can be found and ended, but not started.
+    kvm: Option<Kvm>,
+    executable: Arc<OwnedFd>,
+    folders: Folders,
+    shared: Arc<Shared>,
+    events: Mutex<Option<mpsc::Receiver<MachineEvent>>>,
+}
+
+/// What the tasks that watch machines share.
+struct Shared {
+    running: Mutex<BTreeMap<InstanceId, Running>>,
+    events: mpsc::Sender<MachineEvent>,
+}
+
+/// A machine that is there.
+struct Running {
+    run: Run,
+    process: Arc<jail::Process>,
+    client: Client,
+    /// Whether `kill` was asked for: its signal is then no accident.
+    killed: bool,
+    /// Closed when the machine is gone.
+    gone: tokio::sync::watch::Receiver<()>,
+}
+
+impl Shared {
+    fn running(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HostMachines {
+    /// The machines whose folders are in `folder`, run by the KVM device at `kvm`; without one, machines can be found and ended only.
+    ///
+    /// # Errors
+    /// When the device cannot be used, the folder not be made, or this program not be found again.
+    pub fn new(kvm: Option<&Path>, folder: PathBuf) -> anyhow::Result<Self> {
+        use anyhow::Context;
+        let kvm = kvm
+            .map(Kvm::open)
+            .transpose()
+            .context("cannot run instances on this machine")?;
+        let executable = std::fs::File::open("/proc/self/exe")
+            .context("cannot open this program to run vmms")?;
+        let (sender, receiver) = mpsc::channel(EVENTS);
+        Ok(Self {
+            kvm,
+            executable: Arc::new(executable.into()),
+            folders: Folders::new(folder)?,
+            shared: Arc::new(Shared {
+                running: Mutex::default(),
+                events: sender,
+            }),
+            events: Mutex::new(Some(receiver)),
+        })
+    }
+
+    /// A user id that no machine has.
+    fn free_uid(&self) -> PortResult<u32> {
+        let running = self.shared.running();
+        let taken: std::collections::BTreeSet<u32> =
+            running.values().map(|machine| machine.run.uid).collect();
+        (FIRST_UID..FIRST_UID + UIDS)
+            .find(|uid| !taken.contains(uid))
+            .ok_or_else(|| {
+                PortError::new(
+                    PortErrorKind::Exhausted,
+                    format!("{UIDS} machines run, and there is no room for more"),
+                )
+            })
+    }
+
+    fn client(&self, instance: InstanceId) -> PortResult<Client> {
+        self.shared
+            .running()
+            .get(&instance)
+            .map(|machine| machine.client.clone())
+            .ok_or_else(|| not_running(instance))
+    }
+
+    /// Watches a machine from now on.
+    fn watch(
+        &self,
+        instance: InstanceId,
+        run: Run,
+        process: jail::Process,
+        client: Client,
+        events: vmm::client::Events,
+        folder: Folder,
+    ) -> u32 {
+        let pid = u32::try_from(process.pid()).unwrap_or_default();
+        let process = Arc::new(process);
+        let (end, gone) = tokio::sync::watch::channel(());
+        let machine = Running {
+            run,
+            process: Arc::clone(&process),
+            client,
+            killed: false,
+            gone,
+        };
+        self.shared.running().insert(instance, machine);
+        let watch = watch::Watch {
+            shared: Arc::clone(&self.shared),
+            instance,
+            run: run.number,
+            process,
+            events,
+            folder,
+        };
+        tokio::spawn(async move {
+            watch.run().await;
+            drop(end);
+        });
+        pid
+    }
+}
+
+#[async_trait]
+impl Machines for HostMachines {
+    async fn start(&self, spec: MachineSpec) -> PortResult<Machine> {
+        let instance = spec.instance;
+        if self.shared.running().contains_key(&instance) {
+            return Err(PortError::new(
+                PortErrorKind::Failed,
+                format!("the machine of {instance} runs already"),
+            ));
+        }
+        let run = Run {
+            number: spec.run,
+            uid: self.free_uid()?,
+        };
+        let folder = self.folders.of(instance);
+        let prepared = folder.prepare(run).map_err(|error| {
+            PortError::new(
+                PortErrorKind::Failed,
+                format!(
+                    "cannot prepare the machine of {instance} in {}",
+                    folder.path().display()
+                ),
+            )
+            .with_source(error)
+        })?;
+        let kvm = self.kvm.as_ref().ok_or_else(|| {
+            PortError::new(
+                PortErrorKind::Unsupported,
+                "there is no KVM device to start machines with",
+            )
+        })?;
+        let kvm = kvm.as_fd().try_clone_to_owned().map_err(|error| {
+            PortError::new(PortErrorKind::Exhausted, "cannot pass the KVM device on")
+                .with_source(error)
+        })?;
+        let memory = vmm::memory::create(spec.memory.bytes()).map_err(|error| {
+            PortError::new(
+                PortErrorKind::Exhausted,
+                format!("cannot make {} MiB of guest memory", spec.memory.mib()),
+            )
+            .with_source(error)
+        })?;
+        let machine = machine(spec, kvm, memory, prepared.console);
+        let launched = vmm::launch(LaunchSpec {
+            executable: Arc::clone(&self.executable),
+            arguments: vec![crate::VMM_TASK.to_owned()],
+            uid: run.uid,
+            gid: run.uid,
+            cgroups: Vec::new(),
+            limits: jail::Limits::default(),
+            socket: folder.socket(),
+            stderr: Some(prepared.log),
+            machine,
+        })
+        .await
+        .map_err(|error| {
+            folder.settle();
+            launch_failure(instance, error)
+        })?;
+        if !launched.missing_protections.is_empty() {
+            tracing::debug!(%instance, missing = ?launched.missing_protections, "the vmm lacks protections that this kernel does not offer");
+        }
+        let pid = self.watch(
+            instance,
+            run,
+            launched.process,
+            launched.client,
+            launched.events,
+            folder,
+        );
+        Ok(Machine {
+            instance,
+            run: run.number,
+            pid,
+            first_output_ns: None,
+        })
+    }
+
+    async fn adopt(&self) -> PortResult<Vec<Machine>> {
+        let mut machines = Vec::new();
+        let found = self.folders.list().map_err(|error| {
+            PortError::new(PortErrorKind::Failed, "cannot look for running machines")
+                .with_source(error)
+        })?;
+        for (instance, folder) in found {
+            let known = self
+                .shared
+                .running()
+                .get(&instance)
+                .map(|machine| (machine.run, machine.client.clone(), machine.process.pid()));
+            if let Some((run, client, pid)) = known {
+                let first_output_ns = client
+                    .status()
+                    .await
+                    .ok()
+                    .and_then(|status| status.first_output_ns);
+                let pid = u32::try_from(pid).unwrap_or_default();
+                machines.push(Machine {
+                    instance,
+                    run: run.number,
+                    pid,
+                    first_output_ns,
+                });
+                continue;
+            }
+            let Some(run) = folder.run() else { continue };
+            match vmm::adopt(&folder.socket()).await {
+                Ok(adopted) => {
+                    let first_output_ns = adopted.status.first_output_ns;
+                    let pid = self.watch(
+                        instance,
+                        run,
+                        adopted.process,
+                        adopted.client,
+                        adopted.events,
+                        folder,
+                    );
+                    machines.push(Machine {
+                        instance,
+                        run: run.number,
+                        pid,
+                        first_output_ns,
+                    });
+                }
+                Err(AdoptError::Gone { .. }) => {
+                    let reason = folder.last_words().map_or_else(
+                        || {
+                            MachineExit::Failed(
+                                "its vmm ended while no daemon ran, and left no reason".to_owned(),
+                            )
+                        },
+                        |reason| watch::exit_of(&reason),
+                    );
+                    folder.settle();
+                    watch::report(&self.shared, instance, run.number, reason).await;
+                }
+                Err(error) => {
+                    return Err(PortError::new(PortErrorKind::Failed, format!("the vmm of {instance} runs but cannot be adopted"))
+                        .with_source(error)
+                        .with_next_step("see its process and its vmm.log; end the process, then start the daemon again"));
+                }
+            }
+        }
+        Ok(machines)
+    }
+
+    async fn power_button(&self, instance: InstanceId) -> PortResult<()> {
+        let pressed = self.client(instance)?.press_power_button().await;
+        pressed.map_err(|error| client_failure(instance, error))
+    }
+
+    async fn kill(&self, instance: InstanceId) -> PortResult<()> {
+        let (process, mut gone) = match self.shared.running().get_mut(&instance) {
+            Some(machine) => {
+                machine.killed = true;
+                (Arc::clone(&machine.process), machine.gone.clone())
+            }
+            None => return Ok(()),
+        };
+        process.kill().map_err(|error| {
+            PortError::new(
+                PortErrorKind::Failed,
+                format!("cannot end the vmm of {instance}"),
+            )
+            .with_source(error)
+        })?;
+        // Only ever an error: its sender is dropped when the machine is gone.
+        let _ = gone.changed().await;
+        Ok(())
+    }
+
+    async fn console_input(&self, instance: InstanceId, data: Bytes) -> PortResult<()> {
+        let client = self.client(instance)?;
+        let deadline = Instant::now() + TYPING_PATIENCE;
+        let mut rest = &data[..];
+        loop {
+            let taken = client
+                .type_in(rest)
+                .await
+                .map_err(|error| client_failure(instance, error))?;
+            rest = rest.get(taken..).unwrap_or_default();
+            if rest.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(PortError::new(
+                    PortErrorKind::Exhausted,
+                    format!(
+                        "{instance} does not read its serial console: {} of {} bytes were typed",
+                        data.len() - rest.len(),
+                        data.len()
+                    ),
+                )
+                .with_next_step("try again when the guest reads its console"));
+            }
+            tokio::time::sleep(TYPING_PAUSE).await;
+        }
+    }
+
+    async fn console_output(
+        &self,
+        instance: InstanceId,
+        offset: u64,
+        max: usize,
+        wait: Duration,
+    ) -> PortResult<ConsoleOutput> {
+        let unreadable = |error: std::io::Error| {
+            PortError::new(
+                PortErrorKind::Failed,
+                format!("cannot read the console of {instance}"),
+            )
+            .with_source(error)
+        };
+        let folder = self.folders.of(instance);
+        let Some(console) = folder.console().map_err(unreadable)? else {
+            return Ok(ConsoleOutput {
+                offset: 0,
+                data: Bytes::new(),
+            });
+        };
+        let output = read(&console, offset, max).map_err(unreadable)?;
+        let runs = self.shared.running().contains_key(&instance);
+        if !output.data.is_empty() || wait.is_zero() || !runs {
+            return Ok(output);
+        }
+        let socket = folder.socket();
+        watch::console_output(&socket, &console, output.offset, wait)
+            .await
+            .map_err(unreadable)?;
+        read(&console, offset, max).map_err(unreadable)
+    }
+
+    async fn forget(&self, instance: InstanceId) -> PortResult<()> {
+        let folder = self.folders.of(instance);
+        folder.remove().map_err(|error| {
+            PortError::new(
+                PortErrorKind::Failed,
+                format!("cannot remove {}", folder.path().display()),
+            )
+            .with_source(error)
+        })
+    }
+
+    fn events(&self) -> mpsc::Receiver<MachineEvent> {
+        let taken = self
+            .events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        // A second taker gets a channel that is closed already.
+        taken.unwrap_or_else(|| mpsc::channel(1).1)
+    }
+}
+
+fn read(console: &ConsoleReader, offset: u64, max: usize) -> std::io::Result<ConsoleOutput> {
+    let chunk = console.read(offset, max)?;
+    Ok(ConsoleOutput {
+        offset: chunk.offset,
+        data: Bytes::from(chunk.bytes),
+    })
+}
+
+/// The vmm's description of a machine.
+fn machine(
+    spec: MachineSpec,
+    kvm: OwnedFd,
+    memory: OwnedFd,
+    console: OwnedFd,
+) -> MachineConfig<OwnedFd> {
+    let kernel = Kernel {
+        image: spec.kernel.into(),
+        initrd: spec.initrd.map(OwnedFd::from),
+        cmdline: spec.cmdline,
+    };
+    MachineConfig {
+        vcpus: spec.vcpus,
+        memory_bytes: spec.memory.bytes(),
+        boot: match spec.boot {
+            BootProtocol::Pvh => Boot::Pvh(kernel),
+            BootProtocol::Linux => Boot::Linux(kernel),
+        },
+        disks: spec
+            .disks
+            .into_iter()
+            .map(|disk| Disk {
+                serial: disk.id.body().to_owned(),
+                file: disk.file.into(),
+                read_only: false,
+            })
+            .collect(),
+        nics: spec
+            .interfaces
+            .into_iter()
+            .map(|interface| Nic {
+                tap: interface.tap,
+                mac: interface.mac.octets(),
+                mtu: 1500,
+            })
+            .collect(),
+        rng: true,
+        host: vmm::protocol::Host {
+            kvm,
+            memory,
+            console,
+        },
+    }
+}
+
+fn not_running(instance: InstanceId) -> PortError {
+    PortError::new(
+        PortErrorKind::NotFound,
+        format!("{instance} has no machine"),
+    )
+}
+
+fn client_failure(instance: InstanceId, error: ClientError) -> PortError {
+    let kind = match error {
+        ClientError::Closed => PortErrorKind::NotFound,
+        ClientError::Refused(_) => PortErrorKind::Invalid,
+        ClientError::Timeout | ClientError::Unexpected(_) => PortErrorKind::Failed,
+    };
+    PortError::new(kind, format!("the vmm of {instance} did not do it")).with_source(error)
+}
+
+fn launch_failure(instance: InstanceId, error: LaunchError) -> PortError {
+    let kind = match &error {
+        LaunchError::Start(error) => match error {
+            StartError::Kvm { .. } => PortErrorKind::Unsupported,
+            StartError::Device { .. } | StartError::Host { .. } => PortErrorKind::Failed,
+            _ => PortErrorKind::Invalid,
+        },
+        _ => PortErrorKind::Failed,
+    };
+    PortError::new(kind, format!("cannot start the machine of {instance}")).with_source(error)
+}
+
+/// Which of a vmm's events the control plane is told.
+fn first_output(event: &Event) -> Option<u64> {
+    match event {
+        Event::FirstOutput { monotonic_ns } => Some(*monotonic_ns),
+        _ => None,
+    }
+}

@@ -1,0 +1,171 @@
+//! What the daemon is told on its command line.
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use control::Settings;
+use std::{
+    net::SocketAddr,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use types::{ByteCount, Sha256Digest};
+
+const DEFAULT_STATE: &str = "/var/lib/ashlar";
+/// Where `ashlar` looks when it is not told.
+const DEFAULT_SOCKET: &str = "/run/ashlar/api.sock";
+
+/// The daemon of an Ashlar host.
+#[derive(Parser)]
+#[command(version, about, propagate_version = true)]
+pub struct Options {
+    #[command(subcommand)]
+    pub task: Task,
+}
+
+#[derive(Subcommand)]
+pub enum Task {
+    /// Runs the host: adopts the instances that run, then serves the API until SIGTERM or SIGINT. Instances go on.
+    #[command(
+        after_help = "When it is ready it prints one line, `ready socket=PATH [listen=ADDRESS]`, on standard output.\n\
+        The log goes to standard error; ASHLAR_LOG filters it (`info`, `debug`, `control=trace`, …).\n\n\
+        Examples:\n  ashlard serve\n  ashlard serve --state /srv/ashlar --listen 127.0.0.1:7070 --plugins /usr/lib/ashlar/plugins"
+    )]
+    Serve(Serve),
+    /// Ends every instance of a host whose daemon does not run, and removes its networks and rules from the machine.
+    /// The state folder stays: the next `serve` shows the instances as stopped.
+    Teardown(Teardown),
+}
+
+/// The folders of a host.
+#[derive(Args)]
+pub struct Folders {
+    /// The state folder. One daemon per folder.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE, env = "ASHLAR_STATE")]
+    pub state: PathBuf,
+    /// The folder of disks and images, on a file system that can reflink (XFS) [default: STATE/pool]
+    #[arg(long, value_name = "DIR", env = "ASHLAR_POOL")]
+    pool: Option<PathBuf>,
+}
+
+impl Folders {
+    pub fn pool(&self) -> PathBuf {
+        self.pool.clone().unwrap_or_else(|| self.state.join("pool"))
+    }
+
+    /// What the names of the host's network namespaces begin with: `ash`, or for another state folder than the default one
+    /// `ash` and a digest of its path.
+    pub fn network_prefix(&self) -> Result<String> {
+        if self.state == Path::new(DEFAULT_STATE) {
+            return Ok("ash".to_owned());
+        }
+        let path = self
+            .state
+            .canonicalize()
+            .with_context(|| format!("cannot find {}", self.state.display()))?;
+        let digest = Sha256Digest::of(path.as_os_str().as_bytes()).to_string();
+        Ok(format!("ash{}", &digest[..8]))
+    }
+
+    /// Where consoles and control sockets of the instances are.
+    pub fn machines(&self) -> PathBuf {
+        self.state.join("machines")
+    }
+}
+
+#[derive(Args)]
+pub struct Serve {
+    #[command(flatten)]
+    pub folders: Folders,
+    /// The API's unix socket; who may open it needs no token [default: /run/ashlar/api.sock for the default state folder, else STATE/api.sock]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Serves the API also on this loopback address; callers need the token in STATE/api-token.
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = loopback)]
+    pub listen: Option<SocketAddr>,
+    /// Policies to load: `scheduler-*.wasm` and `billing-*.wasm`, each with its configuration in a `.json` of the same name.
+    #[arg(long, value_name = "DIR")]
+    pub plugins: Option<PathBuf>,
+    /// Prices where no billing policy sets them: a JSON object with `currency`, `vcpu`, `memory_gib` and `disk_gib` (per hour)
+    /// [default: a small list in USD]
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<PathBuf>,
+    /// The KVM device.
+    #[arg(long, value_name = "PATH", default_value = "/dev/kvm")]
+    pub kvm: PathBuf,
+    /// Virtual CPUs that may be given to instances [default: 4 for each CPU of the machine]
+    #[arg(long, value_name = "COUNT")]
+    vcpus: Option<u32>,
+    /// Memory that may be given to instances [default: the machine's less 512 MiB]
+    #[arg(long, value_name = "MIB")]
+    memory_mib: Option<u64>,
+    /// How often use is metered and charged.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    metering_interval_ms: u64,
+    /// How long a guest has to power off before a stop is enforced.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=3600))]
+    stop_grace_s: u64,
+}
+
+impl Serve {
+    pub fn socket(&self) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| {
+            if self.folders.state == Path::new(DEFAULT_STATE) {
+                PathBuf::from(DEFAULT_SOCKET)
+            } else {
+                self.folders.state.join("api.sock")
+            }
+        })
+    }
+
+    /// The settings of the control plane: what was asked for, and what the machine has where nothing was.
+    pub fn settings(&self) -> Result<Settings> {
+        let cpus = std::thread::available_parallelism()
+            .context("cannot count the CPUs")?
+            .get();
+        let vcpus = match self.vcpus {
+            Some(vcpus) => vcpus,
+            None => u32::try_from(cpus * 4).unwrap_or(u32::MAX),
+        };
+        let memory = match self.memory_mib {
+            Some(mib) => ByteCount::from_mib(mib),
+            None => ByteCount::new(machine_memory()?.saturating_sub(512 << 20)),
+        };
+        let mut settings = Settings::new(self.folders.state.clone(), vcpus, memory);
+        env!("CARGO_PKG_VERSION").clone_into(&mut settings.version);
+        settings.stop_grace = Duration::from_secs(self.stop_grace_s);
+        settings.metering_interval = Duration::from_millis(self.metering_interval_ms);
+        Ok(settings)
+    }
+}
+
+#[derive(Args)]
+pub struct Teardown {
+    #[command(flatten)]
+    pub folders: Folders,
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text
+        .parse()
+        .map_err(|_| "write it as 127.0.0.1:7070 or [::1]:7070".to_owned())?;
+    if !address.ip().is_loopback() {
+        return Err(
+            "without TLS the API is served on loopback addresses only (127.0.0.1 or [::1])"
+                .to_owned(),
+        );
+    }
+    Ok(address)
+}
+
+/// Bytes of memory the machine has (proc(5), MemTotal).
+fn machine_memory() -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
+    let kib = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|number| number.parse::<u64>().ok())
+        .context("/proc/meminfo has no MemTotal")?;
+    Ok(kib * 1024)
+}

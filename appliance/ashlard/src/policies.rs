@@ -1,0 +1,267 @@
+//! The policies of this host: components from a folder, with the built-in ones behind them.
+//!
+//! A component that cannot be loaded never keeps the host from starting: the built-in policy decides, and the
+//! list of policies says why.
+
+use anyhow::{Context, Result, bail};
+use control::{
+    model::{PolicyKind, PolicyStatus},
+    ports::Policies,
+};
+use ledger::{PriceList, Prices, Rater};
+use placement::{BuiltIn, Scheduler};
+use plugin_host::{Limits, Parameters, PluginHost, PluginKind, PluginStatus};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use types::{Currency, Decimal, ModuleDigest};
+
+/// The policies in force.
+pub struct HostPolicies {
+    host: PluginHost,
+    scheduler: Scheduler,
+    rater: Rater,
+    /// Why a policy that should be in force is not.
+    broken: Vec<PolicyStatus>,
+}
+
+impl HostPolicies {
+    /// Loads `scheduler-*.wasm` and `billing-*.wasm` from `folder`, each with the parameters in a `.json` of the same name. Compiled
+    /// code is kept in `cache`. `prices` is the list that counts where no billing policy does.
+    ///
+    /// # Errors
+    /// When the folder or the price list cannot be read, the folder holds two policies of a kind, or WebAssembly cannot run at all.
+    pub fn load(folder: Option<&Path>, prices: Option<&Path>, cache: &Path) -> Result<Self> {
+        let prices = match prices {
+            Some(file) => read_prices(file)?,
+            None => default_prices()?,
+        };
+        let host =
+            PluginHost::new(Limits::default(), cache).context("cannot prepare to run policies")?;
+        let mut policies = Self {
+            host,
+            scheduler: Scheduler::built_in(BuiltIn::default()),
+            rater: Rater::built_in(prices.clone()),
+            broken: Vec::new(),
+        };
+        let Some(folder) = folder else {
+            return Ok(policies);
+        };
+        if let Some(file) = component(folder, "scheduler-")? {
+            match policies
+                .read(&file, Parameters::new())
+                .and_then(|(name, bytes, parameters)| {
+                    Ok(policies.host.load_scheduler(&name, &bytes, &parameters)?)
+                }) {
+                Ok(plugin) => policies.scheduler = Scheduler::new(plugin, BuiltIn::default()),
+                Err(error) => policies.set_aside(PolicyKind::Scheduler, &file, &error),
+            }
+        }
+        if let Some(file) = component(folder, "billing-")? {
+            let defaults = prices.parameters().into_iter().collect();
+            match policies
+                .read(&file, defaults)
+                .and_then(|(name, bytes, parameters)| {
+                    Ok(policies.host.load_billing(&name, &bytes, &parameters)?)
+                }) {
+                Ok(plugin) => policies.rater = Rater::new(plugin, prices),
+                Err(error) => policies.set_aside(PolicyKind::Billing, &file, &error),
+            }
+        }
+        Ok(policies)
+    }
+
+    /// Name, code and parameters of the policy in `file`; `defaults` where it has no parameters of its own.
+    fn read(&self, file: &Path, defaults: Parameters) -> Result<(String, Vec<u8>, Parameters)> {
+        let parameters_file = file.with_extension("json");
+        let parameters = if parameters_file.exists() {
+            let text = fs::read_to_string(&parameters_file)
+                .with_context(|| format!("cannot read {}", parameters_file.display()))?;
+            serde_json::from_str(&text).with_context(|| {
+                format!(
+                    "{} must be one JSON object of strings",
+                    parameters_file.display()
+                )
+            })?
+        } else {
+            defaults
+        };
+        Ok((name(file), self.host.read(file)?, parameters))
+    }
+
+    fn set_aside(&mut self, kind: PolicyKind, file: &Path, error: &anyhow::Error) {
+        let message = format!("{error:#}");
+        tracing::error!(
+            policy = name(file),
+            error = message,
+            "the policy is not in force; the built-in one decides"
+        );
+        self.broken.push(PolicyStatus {
+            kind,
+            name: name(file),
+            module_sha256: ModuleDigest::BuiltIn,
+            healthy: false,
+            calls: 0,
+            fallbacks: 0,
+            last_error: Some(message),
+        });
+    }
+}
+
+impl Policies for HostPolicies {
+    fn scheduler(&self) -> Scheduler {
+        self.scheduler.clone()
+    }
+
+    fn rater(&self) -> Rater {
+        self.rater.clone()
+    }
+
+    fn status(&self) -> Vec<PolicyStatus> {
+        let mut all: Vec<PolicyStatus> = self.host.status().into_iter().map(status).collect();
+        all.extend(self.broken.iter().cloned());
+        let built_in = [
+            (PolicyKind::Scheduler, self.scheduler.identity()),
+            (PolicyKind::Billing, self.rater.identity()),
+        ];
+        for (kind, identity) in built_in {
+            if !all.iter().any(|policy| policy.kind == kind) {
+                all.push(PolicyStatus {
+                    kind,
+                    name: identity.name,
+                    module_sha256: identity.module_sha256,
+                    healthy: true,
+                    calls: 0,
+                    fallbacks: 0,
+                    last_error: None,
+                });
+            }
+        }
+        all
+    }
+}
+
+fn status(plugin: PluginStatus) -> PolicyStatus {
+    PolicyStatus {
+        kind: match plugin.kind {
+            PluginKind::Scheduler => PolicyKind::Scheduler,
+            PluginKind::Billing => PolicyKind::Billing,
+        },
+        name: plugin.name,
+        module_sha256: plugin.module_sha256,
+        healthy: !plugin.set_aside,
+        calls: plugin.calls,
+        fallbacks: plugin.failures,
+        last_error: plugin.last_failure.map(|failure| failure.to_string()),
+    }
+}
+
+fn name(file: &Path) -> String {
+    file.file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// The one component in `folder` whose name begins like that.
+fn component(folder: &Path, prefix: &str) -> Result<Option<PathBuf>> {
+    let unreadable = || format!("cannot read the policies in {}", folder.display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(unreadable)? {
+        let path = entry.with_context(unreadable)?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "wasm")
+            && name(&path).starts_with(prefix)
+        {
+            found.push(path);
+        }
+    }
+    found.sort();
+    match found.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(one.clone())),
+        [one, other, ..] => bail!(
+            "{} and {} are both there, and only one policy of a kind can be in force: remove one",
+            one.display(),
+            other.display()
+        ),
+    }
+}
+
+fn read_prices(file: &Path) -> Result<PriceList> {
+    let text = fs::read_to_string(file)
+        .with_context(|| format!("cannot read the prices in {}", file.display()))?;
+    let prices: Prices = serde_json::from_str(&text)
+        .with_context(|| format!("{} is no price list", file.display()))?;
+    PriceList::new(prices).with_context(|| format!("{} has an impossible price", file.display()))
+}
+
+/// What use costs where the operator has set no prices: about what clouds charge for small instances.
+fn default_prices() -> Result<PriceList> {
+    let currency: Currency = "USD".parse().context("USD is a currency")?;
+    Ok(PriceList::new(Prices {
+        currency,
+        instance_types: Default::default(),
+        vcpu: Decimal::new(20, 3),
+        memory_gib: Decimal::new(5, 3),
+        disk_categories: Default::default(),
+        disk_gib: Decimal::new(14, 5),
+        meters: Default::default(),
+    })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_components_the_built_in_policies_are_in_force() {
+        let dir = tempfile::tempdir().unwrap();
+        let policies =
+            HostPolicies::load(Some(dir.path()), None, &dir.path().join("cache")).unwrap();
+        let status = policies.status();
+        assert_eq!(status.len(), 2);
+        assert!(
+            status
+                .iter()
+                .all(|policy| policy.healthy && policy.module_sha256 == ModuleDigest::BuiltIn)
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_no_component_leaves_the_built_in_policy_and_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("scheduler-odd.wasm"), "no component").unwrap();
+        let policies =
+            HostPolicies::load(Some(dir.path()), None, &dir.path().join("cache")).unwrap();
+        let odd = policies
+            .status()
+            .into_iter()
+            .find(|policy| policy.name == "scheduler-odd")
+            .unwrap();
+        assert!(!odd.healthy);
+        assert!(odd.last_error.unwrap().contains("scheduler-odd"));
+        assert_eq!(
+            policies.scheduler().identity().module_sha256,
+            ModuleDigest::BuiltIn
+        );
+    }
+
+    #[test]
+    fn two_policies_of_a_kind_are_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["billing-a.wasm", "billing-b.wasm"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        let error = HostPolicies::load(Some(dir.path()), None, &dir.path().join("cache"))
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.contains("billing-a.wasm") && error.contains("billing-b.wasm"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,134 @@
+//! `ashlard serve`: from nothing to a serving host, and back.
+
+use crate::{
+    machines::HostMachines,
+    networks::HostNetworks,
+    options::{Folders, Serve},
+    policies::HostPolicies,
+};
+use anyhow::{Context, Result};
+use api::{Listener, Token};
+use control::{
+    Control,
+    adapters::{SystemClock, SystemEntropy},
+    ports::Ports,
+};
+use network::NetworkManager;
+use pool::Pool;
+use std::{
+    fs::DirBuilder,
+    io::{IsTerminal, Write},
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    sync::Arc,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Runs the host until it is told to stop.
+pub fn run(options: Serve) -> Result<()> {
+    log_to_stderr();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(serve(options))
+}
+
+/// The log goes to standard error, filtered by ASHLAR_LOG.
+pub fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("ASHLAR_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}
+
+async fn serve(options: Serve) -> Result<()> {
+    // From here on a signal is waited for; before it, it ends the program as usual.
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+    // The terminal it was started from may go; the host stays.
+    let _hang_up = signal(SignalKind::hangup()).context("cannot ignore SIGHUP")?;
+
+    let settings = options.settings()?;
+    let ports = ports(&options)?;
+    let control = Control::open(settings, ports).await?;
+    let listeners = listeners(&options).await?;
+    announce(&options, &listeners)?;
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping; instances go on");
+    };
+    let served = api::serve(listeners, control.clone(), api::Options::default(), stop).await;
+    control.shut_down().await?;
+    served.context("the API broke off")
+}
+
+/// Everything the control plane needs of this machine.
+pub fn ports(options: &Serve) -> Result<Ports> {
+    let folders = &options.folders;
+    private_folder(&folders.state)?;
+    private_folder(&folders.pool())?;
+    Ok(Ports {
+        machines: Arc::new(HostMachines::new(Some(&options.kvm), folders.machines())?),
+        networks: Arc::new(HostNetworks::new(network_manager(folders)?)),
+        volumes: Arc::new(Pool::open(&folders.pool())?),
+        policies: Arc::new(HostPolicies::load(
+            options.plugins.as_deref(),
+            options.prices.as_deref(),
+            &folders.state.join("policies"),
+        )?),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+    })
+}
+
+/// The networks of the host with these folders. Several hosts on one machine (in tests, say) don't see each other's.
+pub fn network_manager(folders: &Folders) -> Result<NetworkManager> {
+    Ok(NetworkManager::new(&folders.network_prefix()?)?)
+}
+
+fn private_folder(path: &Path) -> Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot make the folder {}", path.display()))
+}
+
+async fn listeners(options: &Serve) -> Result<Vec<Listener>> {
+    let socket = options.socket();
+    if let Some(folder) = socket.parent() {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    }
+    let mut listeners = vec![Listener::unix(&socket, None)?];
+    if let Some(address) = options.listen {
+        let token = Token::load_or_create(&options.folders.state.join("api-token"))?;
+        listeners.push(Listener::tcp(address, token).await?);
+    }
+    Ok(listeners)
+}
+
+/// Tells whoever started the daemon that it serves, and where.
+fn announce(options: &Serve, listeners: &[Listener]) -> Result<()> {
+    let mut line = format!(
+        "ready pid={} socket={}",
+        std::process::id(),
+        options.socket().display()
+    );
+    if let Some(address) = listeners.iter().find_map(Listener::tcp_address) {
+        line.push_str(&format!(" listen={address}"));
+    }
+    let mut out = std::io::stdout();
+    writeln!(out, "{line}")
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")?;
+    tracing::info!("{line}");
+    Ok(())
+}
