@@ -5,7 +5,7 @@ answers_or_died() {
 daemon_up() {
     ashlard serve --state $STATE --plugins /usr/share/ashlar/plugins >$DAEMON_LOG 2>&1 &
     daemon=$!
-    within 60 answers_or_died && kill -0 $daemon && ashlar host
+    within 60 answers_or_died >/dev/null 2>&1 && kill -0 $daemon && ashlar --quiet host
 }
 import() {
     ashlar --quiet images import --name linux --kernel /lab/vmlinuz --initrd /lab/initramfs --cmdline "console=ttyS0 quiet panic=-1"
