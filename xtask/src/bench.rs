@@ -12,11 +12,10 @@ use serde_json::{Value, json};
 
 use crate::command::Invocation;
 use crate::setup::{self, Purpose};
-use crate::{paths, privilege, progress, targets, up};
+use crate::{build, paths, privilege, progress, targets};
 
 /// Programs that measurements run, but that are none themselves.
 const HELPERS: &[&str] = &["floor"];
-const BUILD_LIMIT: Duration = Duration::from_secs(40 * 60);
 const BENCH_LIMIT: Duration = Duration::from_secs(15 * 60);
 
 /// Builds and runs one measurement, or all.
@@ -35,14 +34,8 @@ pub fn run(name: Option<&str>) -> Result<()> {
     }
     setup::ensure(&[Purpose::Build, Purpose::Run])?;
     targets::build(targets::Options::default())?;
-    up::build()?;
-    progress::step("build bench/", || {
-        Invocation::new(paths::cargo())
-            .args(["build", "--release", "--package", "bench"])
-            .dir(paths::root())
-            .within(BUILD_LIMIT)
-            .run()
-    })?;
+    build::programs()?;
+    progress::step("build bench/", build::measurements)?;
     let results = paths::out_dir("bench")?;
     let machine = machine()?;
     chosen.into_iter().try_for_each(|bench| {

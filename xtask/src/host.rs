@@ -126,6 +126,11 @@ impl Host {
             .is_some_and(|daemon| !daemon.group.has_ended().unwrap_or(true))
     }
 
+    /// The process id of the daemon, if it was started.
+    pub fn pid(&self) -> Option<&str> {
+        Some(&self.daemon.as_ref()?.pid)
+    }
+
     /// Runs `ashlar ARGS --output json` and returns what it printed; an error quotes what it said.
     pub fn cli<S: AsRef<str>>(&self, args: &[S]) -> Result<Value> {
         let output = self.try_cli(args)?;

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod build;
 mod check;
 pub mod command;
 pub mod guest;
@@ -13,6 +14,7 @@ mod hash;
 pub mod host;
 pub mod interrupt;
 mod lab;
+pub mod memory;
 pub mod paths;
 pub mod pool;
 pub mod privilege;

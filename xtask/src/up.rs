@@ -4,15 +4,13 @@ mod job;
 mod report;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
-use crate::command::Invocation;
 use crate::host::Host;
 use crate::setup::{self, Purpose};
-use crate::{paths, privilege, progress, targets};
+use crate::{build, paths, privilege, progress, targets};
 use report::Report;
 
 /// Sparse, so this only bounds what instances may write.
@@ -44,7 +42,7 @@ pub enum Output {
 pub fn run(options: Options) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Run])?;
     let built = targets::build(targets::Options::default())?;
-    progress::step("build ashlard and ashlar", build)?;
+    progress::step("build ashlard and ashlar", build::programs)?;
     privilege::ensure()?;
 
     let plugins = plugins_folder(&built.plugins)?;
@@ -60,22 +58,6 @@ pub fn run(options: Options) -> Result<()> {
     how_to_go_on(&host, &report);
     host.leave();
     Ok(())
-}
-
-/// Builds the daemon and its command line as the calling user.
-pub fn build() -> Result<()> {
-    Invocation::new(paths::cargo())
-        .args([
-            "build",
-            "--release",
-            "--package",
-            "ashlard",
-            "--package",
-            "ashlar",
-        ])
-        .dir(paths::root())
-        .within(Duration::from_secs(40 * 60))
-        .run()
 }
 
 /// Where the host of this user is. Short: the names of unix sockets below it may have 107 bytes.

@@ -27,7 +27,7 @@ pub struct Options {
 pub enum Task {
     /// Runs the host: adopts the instances that run, then serves the API until SIGTERM or SIGINT. Instances go on.
     #[command(
-        after_help = "When it is ready it prints one line, `ready socket=PATH [listen=ADDRESS]`, on standard output.\n\
+        after_help = "When it is ready it prints one line, `ready pid=PID socket=PATH [listen=ADDRESS]`, on standard output.\n\
         The log goes to standard error; ASHLAR_LOG filters it (`info`, `debug`, `control=trace`, …).\n\n\
         Examples:\n  ashlard serve\n  ashlard serve --state /srv/ashlar --listen 127.0.0.1:7070 --plugins /usr/lib/ashlar/plugins"
     )]
@@ -129,7 +129,8 @@ impl Serve {
         };
         let memory = match self.memory_mib {
             Some(mib) => ByteCount::from_mib(mib),
-            None => ByteCount::new(machine_memory()?.saturating_sub(512 << 20)),
+            // Whole MiB, as instances have it.
+            None => ByteCount::from_mib((machine_memory()? >> 20).saturating_sub(512)),
         };
         let mut settings = Settings::new(self.folders.state.clone(), vcpus, memory);
         env!("CARGO_PKG_VERSION").clone_into(&mut settings.version);

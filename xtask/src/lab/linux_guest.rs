@@ -86,7 +86,7 @@ const LIMIT_ALONE: Duration = Duration::from_secs(120);
 pub fn run() -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Lab])?;
     let plugins = targets::build(targets::Options::default())?.plugins;
-    crate::up::build()?;
+    crate::build::programs()?;
     let lab = paths::out_dir("lab")?;
     let kernel = Kernel::get()?;
     let guest = guest_initramfs(&kernel, &lab)?;
