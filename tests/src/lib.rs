@@ -1,1 +1,3 @@
-//! Integration tests of the whole host
+//! Integration tests of the whole host: see `tests/`.
+
+#![forbid(unsafe_code)]
