@@ -1,8 +1,9 @@
-//! The terminal in raw mode: every key goes through, nothing is echoed.
+//! The terminal in raw mode: every key goes through, nothing is echoed. Lines that end without a carriage return still
+//! begin at the left, as not every guest's console sends one.
 
 use std::io;
 
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{OptionalActions, OutputModes, Termios, tcgetattr, tcsetattr};
 
 /// The terminal is raw as long as this lives.
 pub struct RawTerminal {
@@ -15,6 +16,7 @@ impl RawTerminal {
         let before = tcgetattr(rustix::stdio::stdin())?;
         let mut raw = before.clone();
         raw.make_raw();
+        raw.output_modes |= OutputModes::OPOST | OutputModes::ONLCR;
         tcsetattr(rustix::stdio::stdin(), OptionalActions::Flush, &raw)?;
         Ok(Self { before })
     }

@@ -173,7 +173,7 @@ async fn shows(terminal: &File, text: &'static str) -> String {
 
 #[tokio::test]
 async fn every_key_goes_through_and_the_escape_key_leaves() {
-    let host = Host::start(console("login: "));
+    let host = Host::start(console("hello\nlogin: "));
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
@@ -203,7 +203,11 @@ async fn every_key_goes_through_and_the_escape_key_leaves() {
             .contains(LocalModes::ICANON)
     };
     let mut terminal = File::from(terminal);
-    shows(&terminal, "login: ").await;
+    let shown = shows(&terminal, "login: ").await;
+    assert!(
+        shown.contains("hello\r\n"),
+        "a line does not begin at the left: {shown:?}"
+    );
     assert!(is_raw(), "the terminal is not raw");
     // Ctrl-c is the guest's, like any other key.
     terminal.write_all(b"a\x03").unwrap();
