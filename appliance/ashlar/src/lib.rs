@@ -77,8 +77,14 @@ fn token(global: &cli::Global) -> Result<Option<String>, Error> {
     Ok(Some(token.trim().to_owned()))
 }
 
-/// One clear line with all its causes, then what to do; the status says what kind of failure it was.
+/// Tells of a failure; the status says what kind it was.
 fn fail(error: &Error) -> ExitCode {
+    tell(error);
+    ExitCode::from(error.exit_code())
+}
+
+/// One clear line with all its causes, then what to do.
+fn tell(error: &Error) {
     eprintln!("error: {}", with_causes(error));
     if let Error::Refused(problem) = error {
         if let Some(field) = &problem.field {
@@ -89,7 +95,6 @@ fn fail(error: &Error) -> ExitCode {
     if let Some(next_step) = error.next_step() {
         eprintln!("  next: {next_step}");
     }
-    ExitCode::from(error.exit_code())
 }
 
 fn with_causes(error: &dyn std::error::Error) -> String {

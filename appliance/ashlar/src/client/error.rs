@@ -89,11 +89,12 @@ impl Error {
                 ),
                 _ => "check --host (or ASHLAR_HOST) and that ashlard listens there".into(),
             }),
-            Self::Refused(problem) if problem.status == 401 => {
-                problem.next_step.clone().or_else(|| {
-                    Some("give the host's token with --token-file or ASHLAR_TOKEN".into())
-                })
-            }
+            // The host speaks of HTTP headers; whoever uses this command gives the token otherwise.
+            Self::Refused(problem) if problem.status == 401 => Some(
+                "give the token, which is in the file `api-token` in the host's state folder, with \
+                 --token-file or ASHLAR_TOKEN"
+                    .into(),
+            ),
             Self::Refused(problem) => problem.next_step.clone(),
             Self::Broken { .. } => {
                 Some("try again; if it happens again, look at the log of ashlard".into())

@@ -3,6 +3,7 @@
 use api_types::{Instance, InstanceState, ModifyInstance, Page, StopInstance};
 use clap::Args;
 
+use super::Refusals;
 use crate::{
     cli::Patience,
     client::{Client, Error, Query, encode},
@@ -282,21 +283,27 @@ async fn act(
         Some(_) => Some(Watch::open(client).await?),
         None => None,
     };
-    let mut items = Vec::with_capacity(ids.len());
+    let mut refusals = Refusals::default();
+    let mut items: Vec<Instance> = Vec::with_capacity(ids.len());
     for id in ids {
-        let instance: Instance = client.post(&format!("{}/{action}", path(id)), body).await?;
-        items.push(instance);
+        let answer = client.post(&format!("{}/{action}", path(id)), body).await;
+        items.extend(refusals.or_answer(answer)?);
+    }
+    if items.is_empty() {
+        return refusals.outcome();
     }
     if let (Some((state, patience)), Some(watch)) = (wanted, watch) {
+        let ids: Vec<String> = items.iter().map(|i| i.id.clone()).collect();
         items = watch
-            .until(ids, Wanted::State(state), patience.limit())
+            .until(&ids, Wanted::State(state), patience.limit())
             .await?;
     }
     let page = Page {
         items,
         next_token: None,
     };
-    output.list(&page, &page.items, |i| i.id.clone(), COLUMNS)
+    output.list(&page, &page.items, |i| i.id.clone(), COLUMNS)?;
+    refusals.outcome()
 }
 
 /// Change an instance's name, description, labels or protection.
@@ -365,19 +372,24 @@ impl Rm {
         } else {
             None
         };
-        for id in &self.ids {
-            let path = Query::of(&path(id))
+        let mut refusals = Refusals::default();
+        let mut accepted = Vec::with_capacity(self.ids.len());
+        for id in self.ids {
+            let path = Query::of(&path(&id))
                 .add("force", self.force.then_some(true))
                 .finish();
-            client.delete(&path).await?;
-            if output.format == crate::output::Format::Table {
-                print(id)?;
+            if refusals.or_answer(client.delete(&path).await)?.is_none() {
+                continue;
             }
+            if output.format == crate::output::Format::Table {
+                print(&id)?;
+            }
+            accepted.push(id);
         }
-        match watch {
-            Some(watch) => watch.until_gone(&self.ids, self.patience.limit()).await,
-            None => Ok(()),
+        if let Some(watch) = watch {
+            watch.until_gone(&accepted, self.patience.limit()).await?;
         }
+        refusals.outcome()
     }
 }
 

@@ -63,6 +63,36 @@ fn created<T: serde::Serialize>(
     output.list(made, std::slice::from_ref(made), |_| id.to_owned(), columns)
 }
 
+/// What the host refused of several requests: one refusal does not end the others.
+#[derive(Default)]
+struct Refusals {
+    last: Option<Error>,
+}
+
+impl Refusals {
+    /// The answer, or nothing when the host refused. Every refusal but the last is told as soon as the next one comes.
+    ///
+    /// # Errors
+    /// Whatever else went wrong: it would go wrong with the next request too.
+    fn or_answer<T>(&mut self, result: Result<T, Error>) -> Result<Option<T>, Error> {
+        match result {
+            Ok(answer) => Ok(Some(answer)),
+            Err(refusal @ Error::Refused(_)) => {
+                if let Some(earlier) = self.last.replace(refusal) {
+                    crate::tell(&earlier);
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The last refusal as the command's outcome.
+    fn outcome(self) -> Result<(), Error> {
+        self.last.map_or(Ok(()), Err)
+    }
+}
+
 /// Deletes items one after the other; prints the ids of those that are gone.
 async fn remove(
     client: &Client,
@@ -70,13 +100,14 @@ async fn remove(
     collection: &str,
     ids: &[String],
 ) -> Result<(), Error> {
+    let mut refusals = Refusals::default();
     for id in ids {
-        client.delete(&item(collection, id)).await?;
-        if output.format == Format::Table {
+        let deleted = client.delete(&item(collection, id)).await;
+        if refusals.or_answer(deleted)?.is_some() && output.format == Format::Table {
             print(id)?;
         }
     }
-    Ok(())
+    refusals.outcome()
 }
 
 /// Reads a label `KEY=VALUE`.

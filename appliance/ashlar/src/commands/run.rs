@@ -14,9 +14,13 @@ use crate::{
     wait::{Wanted, Watch},
 };
 
+/// What an instance gets when neither a type nor a number is named.
+const DEFAULT_VCPUS: u32 = 1;
+const DEFAULT_MEMORY_MIB: u64 = 512;
+
 const EXAMPLES: &str = "\
 Examples:
-  ashlar run probe --wait                                    the image named probe, with the host's defaults
+  ashlar run probe --wait                                    the image named probe, with 1 vCPU and 512M
   ashlar run m-0123456789abcdefg --vcpus 2 --memory 2G       an image by its id
   ashlar run debian --type ecs.g6.large --disk 20G --disk 100G --name web
   ashlar run probe --count 3 --vswitch vsw-… --security-group sg-… -q
@@ -37,10 +41,10 @@ pub struct Run {
     /// Instance type, such as ecs.g6.large; sets vCPUs and memory
     #[arg(long = "type", value_name = "TYPE")]
     instance_type: Option<String>,
-    /// Virtual CPUs
+    /// Virtual CPUs [default: those of --type, else 1]
     #[arg(long, value_name = "N")]
     vcpus: Option<u32>,
-    /// Memory: 512M, 2G; a bare number is MiB
+    /// Memory: 512M, 2G; a bare number is MiB [default: that of --type, else 512M]
     #[arg(long, short, value_name = "SIZE", value_parser = size::memory_mib)]
     memory: Option<u64>,
     /// A data disk: 20G for a new one, or the id of an Available one; may be repeated
@@ -126,11 +130,12 @@ impl Run {
             (None, Some(vpc)) => Some(only_vswitch(client, &vpc).await?),
             (vswitch, _) => vswitch,
         };
+        let typed = self.instance_type.is_some();
         Ok(RunInstances {
             image_id: image_id(client, &self.image).await?,
             instance_type: self.instance_type,
-            vcpus: self.vcpus,
-            memory_mib: self.memory,
+            vcpus: self.vcpus.or((!typed).then_some(DEFAULT_VCPUS)),
+            memory_mib: self.memory.or((!typed).then_some(DEFAULT_MEMORY_MIB)),
             count: Some(self.count),
             min_count: self.min_count,
             name: self.name,
@@ -175,10 +180,10 @@ async fn image_id(client: &Client, image: &str) -> Result<String, Error> {
     let named: Vec<Image> = images.into_iter().filter(|i| i.name == image).collect();
     match named.as_slice() {
         [one] => Ok(one.id.clone()),
-        [] => Err(Error::Usage(format!(
+        [] => Err(Error::Failed(format!(
             "there is no image named `{image}`: see `ashlar images ls`, or bring one by `ashlar images import`"
         ))),
-        several => Err(Error::Usage(format!(
+        several => Err(Error::Failed(format!(
             "{} images are named `{image}`: name one by its id: {}",
             several.len(),
             several
@@ -195,10 +200,10 @@ async fn only_vswitch(client: &Client, vpc: &str) -> Result<String, Error> {
     let vswitches = client.list::<Vswitch>(&path).await?.items;
     match vswitches.as_slice() {
         [one] => Ok(one.id.clone()),
-        [] => Err(Error::Usage(format!(
+        [] => Err(Error::Failed(format!(
             "{vpc} has no vswitch: make one by `ashlar vswitches create --vpc {vpc} CIDR`"
         ))),
-        several => Err(Error::Usage(format!(
+        several => Err(Error::Failed(format!(
             "{vpc} has {} vswitches: choose one with --vswitch: {}",
             several.len(),
             several

@@ -154,6 +154,20 @@ async fn run_says_what_was_asked_for_and_waits_on_events() {
             "start": true, "tags": {"a": "b"}, "client_token": "T",
         })
     );
+    // Neither a type nor a number: the smallest that is of use. A type stands for both.
+    for (more, vcpus, memory_mib) in [
+        (&[][..], json!(1), json!(512)),
+        (&["--type", "ecs.g6.large"], json!(null), json!(null)),
+    ] {
+        let args = [&["run", "probe"], more].concat();
+        host.run(&args).await.ok();
+        let request = host.asked().pop().unwrap().json();
+        assert_eq!(
+            (&request["vcpus"], &request["memory_mib"]),
+            (&vcpus, &memory_mib),
+            "{more:?}"
+        );
+    }
     let lines = host.lines();
     let at = |line: &str| lines.iter().position(|asked| asked == line).unwrap();
     assert!(
@@ -161,7 +175,7 @@ async fn run_says_what_was_asked_for_and_waits_on_events() {
         "the stream is opened first: {lines:?}"
     );
     for (name, says) in [("none", "no image named"), ("twice", "m-2, m-3")] {
-        let error = host.run(&["run", name]).await.failed(2);
+        let error = host.run(&["run", name]).await.failed(1);
         assert!(error.contains(says), "{error}");
     }
 }
@@ -310,13 +324,17 @@ async fn one_instance_is_shown_whole() {
 }
 
 #[tokio::test]
-async fn several_are_removed_in_order_and_an_error_ends_it() {
+async fn several_are_removed_in_order_and_each_refusal_is_told() {
     let routes = Router::new().route(
         "/v1/instances/{id}",
         axum::routing::delete(
             async |axum::extract::Path(id): axum::extract::Path<String>| {
-                if id == "i-3" {
-                    problem(404, "InvalidInstanceId.NotFound", "gone")
+                if id == "i-2" || id == "i-3" {
+                    problem(
+                        404,
+                        "InvalidInstanceId.NotFound",
+                        &format!("no instance {id}"),
+                    )
                 } else {
                     axum::response::IntoResponse::into_response(StatusCode::NO_CONTENT)
                 }
@@ -325,14 +343,18 @@ async fn several_are_removed_in_order_and_an_error_ends_it() {
     );
     let host = Host::start(routes);
     let ran = host.run(&["rm", "-f", "i-1", "i-2", "i-3", "i-4"]).await;
-    assert_eq!(ran.stdout, "i-1\ni-2\n");
-    ran.failed(1);
+    assert_eq!(ran.stdout, "i-1\ni-4\n");
+    let told = ran.failed(1);
+    for refused in ["no instance i-2", "no instance i-3"] {
+        assert_eq!(told.matches(refused).count(), 1, "{told}");
+    }
     assert_eq!(
         host.lines(),
         [
             "DELETE /v1/instances/i-1?force=true",
             "DELETE /v1/instances/i-2?force=true",
-            "DELETE /v1/instances/i-3?force=true"
+            "DELETE /v1/instances/i-3?force=true",
+            "DELETE /v1/instances/i-4?force=true"
         ]
     );
 }
