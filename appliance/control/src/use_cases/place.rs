@@ -91,8 +91,14 @@ impl Place {
         let address = match wanted {
             Some(address) => {
                 if let Some(fault) = addresses::address_fault(address, cidr, &self.addresses) {
-                    return Err(ControlError::invalid("private_ip", sentence(&fault))
-                        .with_code("InvalidPrivateIpAddress.Duplicated"));
+                    let code = if self.addresses.contains(&address) {
+                        "InvalidPrivateIpAddress.Duplicated"
+                    } else {
+                        "InvalidPrivateIpAddress.Malformed"
+                    };
+                    return Err(
+                        ControlError::invalid("private_ip", sentence(&fault)).with_code(code)
+                    );
                 }
                 address
             }

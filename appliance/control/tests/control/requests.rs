@@ -258,7 +258,7 @@ async fn what_cannot_be_is_refused_by_name_and_leaves_nothing() {
                 private_ip: Some("172.16.0.0".parse().unwrap()),
                 ..ok()
             },
-            "InvalidPrivateIpAddress.Duplicated",
+            "InvalidPrivateIpAddress.Malformed",
             "private_ip",
             "not one of the vswitch's addresses",
         ),
