@@ -1,1 +1,32 @@
-//! Paired measurements
+//! Paired measurements: what their programs share.
+//!
+//! Each program prints its table on standard output and writes its figures as one JSON object to the file that
+//! `ASHLAR_BENCH_JSON` names, if it is set. What is compared takes turns within one run; the same thing measured twice (A/A)
+//! tells how much of a difference is noise.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// Writes the figures of a measurement where its caller wants them.
+///
+/// # Errors
+/// The file that `ASHLAR_BENCH_JSON` names cannot be written.
+pub fn keep(figures: &Value) -> Result<()> {
+    let Some(file) = std::env::var_os("ASHLAR_BENCH_JSON") else {
+        return Ok(());
+    };
+    std::fs::write(&file, figures.to_string())
+        .with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// The upper median; NaN when there are no values.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The least; NaN when there are no values.
+pub fn least(values: impl IntoIterator<Item = f64>) -> f64 {
+    values.into_iter().fold(f64::NAN, f64::min)
+}

@@ -1,7 +1,7 @@
 //! The floor: the least a program must do to create a KVM machine, load a PVH ELF and run it until its first
 //! byte on port 0x3F8. What the product adds is measured against it, paired and in one run.
 //!
-//! `floor KERNEL` prints one line of nanoseconds per run; `floor --console KERNEL COMMAND-LINE` lets the guest go on
+//! `floor KERNEL` prints one line per run: nanoseconds until the first byte, and CLOCK_MONOTONIC in nanoseconds at it; `floor --console KERNEL COMMAND-LINE` lets the guest go on
 //! with its serial port on stdin and stdout, an interrupt controller, a PIT and an ACPI table of its CPUs.
 //!
 //! Options: `--runs N` (default 1), `--memory-mib N` (default 128), `--cpus N` (default 1, with `--console`).
@@ -87,24 +87,31 @@ fn main() -> Result<()> {
         return console(machine);
     }
     for _ in 0..options.runs {
-        println!("{}", first_byte(&options)?.as_nanos());
+        let (took, at) = first_byte(&options)?;
+        println!("{} {at}", took.as_nanos());
     }
     Ok(())
 }
 
-/// Time from nothing (kernel image unread, /dev/kvm unopened) to the guest's first byte.
-fn first_byte(options: &Options) -> Result<Duration> {
+/// Time from nothing (kernel image unread, /dev/kvm unopened) to the guest's first byte, and when that was.
+fn first_byte(options: &Options) -> Result<(Duration, u64)> {
     let start = Instant::now();
     let image = std::fs::read(&options.kernel).with_context(|| options.kernel.clone())?;
     let mut machine = Machine::create(options, &image)?;
     loop {
         match machine.vcpus[0].run().context("running the vCPU")? {
-            VcpuExit::IoOut(SERIAL, _) => return Ok(start.elapsed()),
+            VcpuExit::IoOut(SERIAL, _) => return Ok((start.elapsed(), now_ns()?)),
             VcpuExit::IoIn(_, data) => data.fill(0xFF),
             VcpuExit::IoOut(..) => {}
             other => bail!("the guest stopped before its first byte: {other:?}"),
         }
     }
+}
+
+/// CLOCK_MONOTONIC.
+fn now_ns() -> Result<u64> {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)?;
+    Ok(u64::try_from(now.tv_sec())? * 1_000_000_000 + u64::try_from(now.tv_nsec())?)
 }
 
 /// A machine ready to run. Fields drop in order: the vCPUs and the VM before the memory they use.

@@ -2,11 +2,11 @@
 //!
 //! For 1 and 1,000 hosts: microseconds per call of `scheduler-basic` in its sandbox and of the built-in policy, which gives the same
 //! answers, and the native policy against itself (A/A) for the noise. Then the same for rating 1,000 intervals.
-//! The figures also go as one JSON object to the file that ASHLAR_BENCH_JSON names.
 //! The component is taken from the folder named by ASHLAR_PLUGINS, else from `target/ashlar/plugins`; `cargo xtask targets` builds
 //! it.
 
 use anyhow::{Context, Result, ensure};
+use bench::median;
 use ledger::{PriceList, Prices, RatingInput, RatingPolicy, Usage};
 use placement::{BuiltIn, HostRow, HostTable, PlacementRequest, SchedulingPolicy};
 use plugin_host::{Limits, Parameters, PluginHost};
@@ -39,12 +39,7 @@ fn main() -> Result<()> {
         figures.push(placement(&host, hosts)?);
     }
     figures.push(rating(&host, 1_000)?);
-    if let Some(file) = std::env::var_os("ASHLAR_BENCH_JSON") {
-        let figures = json!({ "calls": figures }).to_string();
-        std::fs::write(&file, figures)
-            .with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    Ok(())
+    bench::keep(&json!({ "calls": figures }))
 }
 
 fn component(host: &PluginHost, name: &str) -> Result<Vec<u8>> {
@@ -155,9 +150,4 @@ fn time(call: &impl Fn() -> bool) -> Result<f64> {
         calls += 1;
     }
     Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(calls))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

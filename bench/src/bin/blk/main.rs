@@ -2,7 +2,7 @@
 //! the same file.
 //!
 //! `blk [--probe ELF] [--folder DIR] [--rounds N] [--millis N] [--mib N] [--wait irq|poll]`; needs KVM and root, as the daemon does.
-//! Prints a table on stderr and one JSON object on stdout. Each round measures native, guest, native; ratios are
+//! Prints a table, and writes one JSON object to the file that ASHLAR_BENCH_JSON names. Each round measures native, guest, native; ratios are
 //! medians over the rounds, and native against native (A/A) tells how much of them is noise.
 
 mod guest;
@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::json;
+use bench::median;
+use serde_json::{Value, json};
 
 use guest::{Guest, Sample};
 
@@ -91,18 +92,12 @@ impl Depth {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
 /// Counts of this program are far below 2^53.
 pub(crate) fn float(count: u64) -> f64 {
     u32::try_from(count).map_or(f64::INFINITY, f64::from)
 }
 
-async fn measure(options: &Options) -> Result<()> {
+async fn measure(options: &Options) -> Result<Value> {
     let folder = tempfile::Builder::new()
         .prefix("bench-blk-")
         .tempdir_in(&options.folder)?;
@@ -144,15 +139,12 @@ async fn measure(options: &Options) -> Result<()> {
         depths.push(all);
     }
     guest.stop().await?;
-    print(&depths, &engine, &caching, &options.wait);
-    Ok(())
+    Ok(print(&depths, &engine, &caching, &options.wait))
 }
 
-fn print(depths: &[Depth], engine: &str, caching: &str, wait: &str) {
-    eprintln!("random 4 KiB reads, {engine}, {caching}; the guest waits by {wait}");
-    eprintln!(
-        "depth  native/s   guest/s  guest/native  A/A    enters  kicks  irqs   calls/request"
-    );
+fn print(depths: &[Depth], engine: &str, caching: &str, wait: &str) -> Value {
+    println!("random 4 KiB reads, {engine}, {caching}; the guest waits by {wait}");
+    println!("depth  native/s   guest/s  guest/native  A/A    enters  kicks  irqs   calls/request");
     let mut rows = Vec::new();
     for all in depths {
         let native = median(all.native.iter().chain(&all.again).copied());
@@ -163,7 +155,7 @@ fn print(depths: &[Depth], engine: &str, caching: &str, wait: &str) {
         let interrupts = all.per_request(|sample| sample.interrupts);
         // The I/O thread's calls: entering the ring, and one write per interrupt.
         let calls = enters + interrupts;
-        eprintln!(
+        println!(
             "{:5} {native:9.0} {guest:9.0} {ratio:13.3} {noise:6.3} {enters:7.3} {kicks:6.3} {interrupts:6.3} {calls:8.3}",
             all.depth
         );
@@ -173,10 +165,7 @@ fn print(depths: &[Depth], engine: &str, caching: &str, wait: &str) {
             "interrupts_per_request": interrupts, "system_calls_per_request": calls, "rounds": all.guest.len(),
         }));
     }
-    println!(
-        "{}",
-        json!({ "bench": "blk", "block_bytes": BLOCK_BYTES, "engine": engine, "caching": caching, "guest_waits_by": wait, "depths": rows })
-    );
+    json!({ "block_bytes": BLOCK_BYTES, "engine": engine, "caching": caching, "guest_waits_by": wait, "depths": rows })
 }
 
 fn main() -> ExitCode {
@@ -192,7 +181,7 @@ fn main() -> ExitCode {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(measure(&options))
+        bench::keep(&runtime.block_on(measure(&options))?)
     });
     match measured {
         Ok(()) => ExitCode::SUCCESS,
