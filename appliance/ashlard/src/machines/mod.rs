@@ -8,17 +8,18 @@
 //! ```
 
 mod folder;
+mod translate;
 mod watch;
 
-use self::folder::{Folder, Folders, Run};
+use self::{
+    folder::{Folder, Folders, Run},
+    translate::{client_failure, launch_failure, machine, not_running},
+};
 use async_trait::async_trait;
 use bytes::Bytes;
-use control::{
-    model::BootProtocol,
-    ports::{
-        ConsoleOutput, Machine, MachineEvent, MachineExit, MachineSpec, Machines, PortError,
-        PortErrorKind, PortResult,
-    },
+use control::ports::{
+    ConsoleOutput, Machine, MachineEvent, MachineExit, MachineSpec, Machines, PortError,
+    PortErrorKind, PortResult,
 };
 use hypervisor::Kvm;
 use std::{
@@ -31,10 +32,9 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 use types::InstanceId;
 use vmm::{
-    client::{Client, ClientError},
+    client::Client,
     console::ConsoleReader,
-    launch::{AdoptError, LaunchError, LaunchSpec},
-    protocol::{Boot, Disk, Event, Kernel, MachineConfig, Nic, StartError},
+    launch::{AdoptError, LaunchSpec},
 };
 
 /// The first of the user ids that vmm processes take: far from people's and from those user namespaces get.
@@ -427,86 +427,4 @@ fn read(console: &ConsoleReader, offset: u64, max: usize) -> std::io::Result<Con
         offset: chunk.offset,
         data: Bytes::from(chunk.bytes),
     })
-}
-
-/// The vmm's description of a machine.
-fn machine(
-    spec: MachineSpec,
-    kvm: OwnedFd,
-    memory: OwnedFd,
-    console: OwnedFd,
-) -> MachineConfig<OwnedFd> {
-    let kernel = Kernel {
-        image: spec.kernel.into(),
-        initrd: spec.initrd.map(OwnedFd::from),
-        cmdline: spec.cmdline,
-    };
-    MachineConfig {
-        vcpus: spec.vcpus,
-        memory_bytes: spec.memory.bytes(),
-        boot: match spec.boot {
-            BootProtocol::Pvh => Boot::Pvh(kernel),
-            BootProtocol::Linux => Boot::Linux(kernel),
-        },
-        disks: spec
-            .disks
-            .into_iter()
-            .map(|disk| Disk {
-                serial: disk.id.body().to_owned(),
-                file: disk.file.into(),
-                read_only: false,
-            })
-            .collect(),
-        nics: spec
-            .interfaces
-            .into_iter()
-            .map(|interface| Nic {
-                tap: interface.tap,
-                mac: interface.mac.octets(),
-                mtu: 1500,
-            })
-            .collect(),
-        rng: true,
-        host: vmm::protocol::Host {
-            kvm,
-            memory,
-            console,
-        },
-    }
-}
-
-fn not_running(instance: InstanceId) -> PortError {
-    PortError::new(
-        PortErrorKind::NotFound,
-        format!("{instance} has no machine"),
-    )
-}
-
-fn client_failure(instance: InstanceId, error: ClientError) -> PortError {
-    let kind = match error {
-        ClientError::Closed => PortErrorKind::NotFound,
-        ClientError::Refused(_) => PortErrorKind::Invalid,
-        ClientError::Timeout | ClientError::Unexpected(_) => PortErrorKind::Failed,
-    };
-    PortError::new(kind, format!("the vmm of {instance} did not do it")).with_source(error)
-}
-
-fn launch_failure(instance: InstanceId, error: LaunchError) -> PortError {
-    let kind = match &error {
-        LaunchError::Start(error) => match error {
-            StartError::Kvm { .. } => PortErrorKind::Unsupported,
-            StartError::Device { .. } | StartError::Host { .. } => PortErrorKind::Failed,
-            _ => PortErrorKind::Invalid,
-        },
-        _ => PortErrorKind::Failed,
-    };
-    PortError::new(kind, format!("cannot start the machine of {instance}")).with_source(error)
-}
-
-/// Which of a vmm's events the control plane is told.
-fn first_output(event: &Event) -> Option<u64> {
-    match event {
-        Event::FirstOutput { monotonic_ns } => Some(*monotonic_ns),
-        _ => None,
-    }
 }

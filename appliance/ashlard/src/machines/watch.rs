@@ -1,6 +1,6 @@
 //! Following machines: their events, their end, their consoles.
 
-use super::{Folder, Shared, first_output};
+use super::{Folder, Shared};
 use control::ports::{MachineEvent, MachineEventKind, MachineExit};
 use std::{io, path::Path, sync::Arc, time::Duration};
 use types::InstanceId;
@@ -25,12 +25,18 @@ impl Watch {
     pub async fn run(mut self) {
         let mut reason = None;
         while let Some(event) = self.events.next().await {
-            if let Some(at_ns) = first_output(&event) {
-                self.tell(MachineEventKind::FirstOutput { at_ns }).await;
-            } else if let Event::GuestReset { cause } = event {
-                tracing::info!(instance = %self.instance, ?cause, "the guest reset its machine");
-            } else if let Event::Exited { reason: last } = event {
-                reason = Some(last);
+            match event {
+                Event::FirstOutput { monotonic_ns } => {
+                    self.tell(MachineEventKind::FirstOutput {
+                        at_ns: monotonic_ns,
+                    })
+                    .await;
+                }
+                Event::GuestReset { cause } => {
+                    tracing::info!(instance = %self.instance, ?cause, "the guest reset its machine");
+                }
+                Event::Exited { reason: last } => reason = Some(last),
+                Event::Started { .. } | Event::ConsoleOutput { .. } => {}
             }
         }
         let ended = vmm::launch::wait(&self.process).await;
