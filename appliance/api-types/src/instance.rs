@@ -203,7 +203,7 @@ pub struct RunInstances {
     pub min_count: Option<u32>,
     /// A name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 128)]
+    #[schema(min_length = 1, max_length = 128)]
     pub name: Option<String>,
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -242,7 +242,7 @@ pub struct RunInstances {
     pub tags: BTreeMap<String, String>,
     /// Makes a repeated request answer what the first answered: up to 64 ASCII characters of your choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 64)]
+    #[schema(min_length = 1, max_length = 64)]
     pub client_token: Option<String>,
     /// Check everything, change nothing: a request that would succeed answers the problem `DryRunOperation`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -275,7 +275,7 @@ pub struct NewDataDisk {
     pub disk_id: Option<String>,
     /// A name for people; of a new disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 128)]
+    #[schema(min_length = 1, max_length = 128)]
     pub name: Option<String>,
     /// Whether it goes when its instance goes; of a new disk. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -288,7 +288,7 @@ pub struct NewDataDisk {
 pub struct ModifyInstance {
     /// The name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 128)]
+    #[schema(min_length = 1, max_length = 128)]
     pub name: Option<String>,
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]

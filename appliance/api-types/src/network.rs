@@ -28,11 +28,11 @@ pub struct CreateVpc {
     pub cidr: String,
     /// A name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 128)]
+    #[schema(min_length = 1, max_length = 128)]
     pub name: Option<String>,
     /// Makes a repeated request answer what the first answered: up to 64 ASCII characters of your choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 64)]
+    #[schema(min_length = 1, max_length = 64)]
     pub client_token: Option<String>,
     /// Check everything, change nothing: a request that would succeed answers the problem `DryRunOperation`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -70,11 +70,11 @@ pub struct CreateVswitch {
     pub cidr: String,
     /// A name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 128)]
+    #[schema(min_length = 1, max_length = 128)]
     pub name: Option<String>,
     /// Makes a repeated request answer what the first answered: up to 64 ASCII characters of your choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 64)]
+    #[schema(min_length = 1, max_length = 64)]
     pub client_token: Option<String>,
     /// Check everything, change nothing: a request that would succeed answers the problem `DryRunOperation`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -210,6 +210,13 @@ async fn whole_body(request: Request, max: usize) -> ApiResult<Bytes> {
 }
 
 fn from_json<T: DeserializeOwned>(body: &[u8]) -> ApiResult<T> {
+    // Serde also takes an array for a struct, field by field in their order: nobody means that.
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(ApiProblem::invalid(
+            "body",
+            "the body makes no sense: it is an array, expected an object",
+        ));
+    }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();

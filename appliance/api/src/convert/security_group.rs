@@ -42,8 +42,15 @@ pub fn inner_access(policy: InnerAccessPolicy) -> model::InnerAccessPolicy {
     }
 }
 
+fn no_rule() -> ApiProblem {
+    ApiProblem::invalid("rules", "no rule is given").code("MissingParameter")
+}
+
 /// Rules to add, from the wire.
 pub fn new_rules(request: AuthorizeRules) -> ApiResult<Vec<commands::NewRule>> {
+    if request.rules.is_empty() {
+        return Err(no_rule());
+    }
     let rules = request.rules.into_iter().enumerate();
     rules
         .map(|(index, rule)| {
@@ -57,6 +64,9 @@ pub fn new_rules(request: AuthorizeRules) -> ApiResult<Vec<commands::NewRule>> {
 
 /// Rules to take away, from the wire.
 pub fn selectors(request: RevokeRules) -> ApiResult<Vec<RuleSelector>> {
+    if request.rules.is_empty() && request.rule_ids.is_empty() {
+        return Err(no_rule());
+    }
     let specs = request
         .rules
         .iter()

@@ -38,6 +38,14 @@ async fn every_refusal_is_a_problem() {
         .await
         .is_problem(400, "InvalidImageId.Malformed");
     assert_eq!(problem["field"], "image_id");
+    // An array is not taken for an object whose fields come in their order.
+    for body in [json!([null, null]), json!([])] {
+        let problem = host
+            .post("/v1/security-groups", body)
+            .await
+            .is_problem(400, "InvalidParameter");
+        assert_eq!(problem["field"], "body");
+    }
     let long = json!({"image_id": "x".repeat(1 << 20)});
     host.post("/v1/instances", long)
         .await

@@ -103,6 +103,11 @@ async fn rules_are_authorized_once_and_revoked() {
     );
     assert_eq!(changed["rules"][1]["peer_group_id"], group["id"]);
     assert_eq!(changed["rules"][1]["port_range"], "-1/-1");
+    for action in ["authorize", "revoke"] {
+        host.post(&format!("{path}/{action}"), json!({"rules": []}))
+            .await
+            .is_problem(400, "MissingParameter");
+    }
     // Again: nothing changes.
     assert_eq!(
         host.post(&format!("{path}/authorize"), rules).await.json(),
