@@ -2,10 +2,17 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{
+    Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, Width, presets,
+};
 use serde::Serialize;
 
 use crate::client::Error;
+
+/// Texts up to this many characters stay on one line; ids have up to 22.
+const WHOLE: usize = 24;
+/// The least width of a column of longer texts.
+const PROSE: u16 = 24;
 
 /// What kind of output is wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -87,6 +94,15 @@ impl Output {
     #[must_use]
     pub fn table<T>(&self, items: &[T], columns: &[Column<T>]) -> String {
         let mut table = Table::new();
+        self.fill(&mut table, items, columns);
+        table
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    fn fill<T>(&self, table: &mut Table, items: &[T], columns: &[Column<T>]) {
         table.load_style(presets::NOTHING);
         table.set_content_arrangement(if self.terminal {
             ContentArrangement::Dynamic
@@ -101,17 +117,23 @@ impl Output {
                 cell
             }
         }));
+        let mut widths: Vec<usize> = columns.iter().map(|column| column.0.len()).collect();
         for item in items {
-            table.add_row(columns.iter().map(|column| self.cell(column.1(item))));
+            let texts: Vec<String> = columns.iter().map(|column| column.1(item)).collect();
+            for (width, text) in widths.iter_mut().zip(&texts) {
+                *width = text.chars().count().max(*width);
+            }
+            table.add_row(texts.into_iter().map(|text| self.cell(text)));
         }
-        for column in table.column_iter_mut() {
+        for (column, width) in table.column_iter_mut().zip(widths) {
             column.set_padding((0, 2));
+            // An id in two parts can't be copied: only prose is broken to fit the terminal.
+            column.set_constraint(if width <= WHOLE {
+                ColumnConstraint::ContentWidth
+            } else {
+                ColumnConstraint::LowerBoundary(Width::Fixed(PROSE))
+            });
         }
-        table
-            .lines()
-            .map(|line| line.trim_end().to_owned())
-            .collect::<Vec<_>>()
-            .join("\n")
     }
 
     fn cell(&self, text: String) -> Cell {
@@ -237,6 +259,26 @@ mod tests {
             "ID    STATE\ni-1   Running\ni-22  Stopped"
         );
         assert_eq!(plain().table(&[], &columns), "ID  STATE");
+    }
+
+    #[test]
+    fn a_narrow_terminal_breaks_prose_and_no_id() {
+        let columns = [
+            Column::<(&str, &str)>("ID", |row| row.0.into()),
+            Column("REASON", |row| row.1.into()),
+        ];
+        let id = "dec-0123456789abcdefg";
+        let reason = "the host has the best score of all that were possible";
+        let output = Output {
+            terminal: true,
+            ..plain()
+        };
+        let mut narrow = Table::new();
+        narrow.set_width(40);
+        output.fill(&mut narrow, &[(id, reason)], &columns);
+        let lines: Vec<String> = narrow.lines().collect();
+        assert!(lines[1].starts_with(id), "{lines:?}");
+        assert!(lines.len() > 3, "{lines:?}");
     }
 
     #[test]
