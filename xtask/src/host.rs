@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
@@ -22,6 +22,8 @@ use crate::{paths, progress};
 
 /// How long the daemon may take to be ready, or a single command to answer, on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long a daemon that an earlier run left has to end.
+const LAST_GRACE: Duration = Duration::from_secs(10);
 /// A daemon runs until it is stopped.
 const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
@@ -235,6 +237,9 @@ impl Host {
             return Ok(());
         }
         self.stop();
+        if self.started_before {
+            self.stop_left_daemon()?;
+        }
         let torn_down =
             if self.started_before && self.state().exists() && paths::program("ashlard").exists() {
                 self.ashlard("teardown").shielded().read().map(drop)
@@ -242,15 +247,61 @@ impl Host {
                 Ok(())
             };
         self.pool = None;
-        Pool::remove(&self.dir)?;
-        // Made by the daemon as root.
-        Invocation::as_root("rm")
-            .args(["-rf", "--"])
-            .arg(&self.dir)
-            .shielded()
-            .read()?;
-        torn_down
+        let removed = Pool::remove(&self.dir).and_then(|()| {
+            // Made by the daemon as root.
+            Invocation::as_root("rm")
+                .args(["-rf", "--"])
+                .arg(&self.dir)
+                .shielded()
+                .read()
+        });
+        // What failed first is why the rest did.
+        torn_down.and(removed.map(drop))
     }
+}
+
+impl Host {
+    /// Ends the daemon that an earlier run left in this folder, if it still runs.
+    fn stop_left_daemon(&self) -> Result<()> {
+        let read = |file: &Path| Invocation::as_root("cat").arg(file).shielded().read();
+        // The daemon writes its process id into the lock of its state folder; the id may be another process's by now.
+        let Ok(pid) = read(&self.state().join("lock")) else {
+            return Ok(());
+        };
+        let process = Path::new("/proc").join(pid.trim());
+        let runs = || {
+            let command = read(&process.join("cmdline")).unwrap_or_default();
+            serves(&command, &self.state())
+        };
+        for signal in ["TERM", "KILL"] {
+            if !runs() {
+                return Ok(());
+            }
+            progress::note(format!(
+                "ending the daemon that an earlier run left (process {})",
+                pid.trim()
+            ));
+            Invocation::as_root("kill")
+                .args(["-s", signal, pid.trim()])
+                .shielded()
+                .succeeds();
+            let deadline = Instant::now() + LAST_GRACE;
+            while runs() && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        if runs() {
+            bail!("the daemon {} does not end", pid.trim());
+        }
+        Ok(())
+    }
+}
+
+/// Whether that command line (arguments between NULs) is a daemon's on that state folder.
+fn serves(command: &str, state: &Path) -> bool {
+    let words: Vec<&str> = command.split('\0').collect();
+    let has = |pair: [&str; 2]| words.windows(2).any(|found| found == pair);
+    words.get(1) == Some(&"serve") && state.to_str().is_some_and(|state| has(["--state", state]))
 }
 
 impl Drop for Host {
@@ -291,4 +342,26 @@ fn first_line(group: &mut Group) -> Result<String> {
     receiver
         .recv_timeout(PATIENCE)
         .map_err(|_| anyhow!("the daemon was not ready within {} s", PATIENCE.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_daemon_on_that_state_folder_is_recognised() {
+        let state = Path::new("/tmp/a/state");
+        assert!(serves(
+            "ashlard\0serve\0--state\0/tmp/a/state\0--pool\0/tmp/a/pool\0",
+            state
+        ));
+        for other in [
+            "",
+            "ashlard\0serve\0--state\0/tmp/b/state\0",
+            "ashlard\0teardown\0--state\0/tmp/a/state\0",
+            "less\0/tmp/a/state\0",
+        ] {
+            assert!(!serves(other, state), "{other:?}");
+        }
+    }
 }
