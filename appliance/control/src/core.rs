@@ -215,7 +215,13 @@ impl Core {
     fn publish(&self, events: Vec<(EventSubject, String)>) {
         let at = self.now();
         for (subject, message) in events {
-            tracing::info!(kind = subject.kind(), "{message}");
+            match subject {
+                // As many as there are instances, each time use is metered: the ledger has them all.
+                EventSubject::Charge(instance) => {
+                    tracing::debug!(kind = subject.kind(), %instance, "{message}");
+                }
+                _ => tracing::info!(kind = subject.kind(), "{message}"),
+            }
             let sequence = self.sequence.fetch_add(1, Ordering::Relaxed);
             // Nobody may be listening.
             let _ = self.events.send(Event {
