@@ -88,6 +88,11 @@ enum PoolAction {
 pub fn main() -> ExitCode {
     match run(Cli::parse().task) {
         Ok(()) => ExitCode::SUCCESS,
+        // Whatever failed, it failed because of the signal; what was made is removed again by now.
+        Err(_) if interrupt::requested() => {
+            eprintln!("interrupted");
+            ExitCode::from(130)
+        }
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE

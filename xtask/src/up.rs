@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 
 use crate::host::Host;
 use crate::setup::{self, Purpose};
-use crate::{build, paths, privilege, progress, targets};
+use crate::{build, interrupt, paths, privilege, progress, targets};
 use report::Report;
 
 /// Sparse, so this only bounds what instances may write.
@@ -50,7 +50,11 @@ pub fn run(options: Options) -> Result<()> {
     let mut host = progress::step("prepare a private host", || {
         Host::new(&folder(), POOL_SIZE, &serve)
     })?;
-    let report = job::run(&mut host, &built.probe).inspect_err(|_| keep_evidence(&host))?;
+    let report = job::run(&mut host, &built.probe).inspect_err(|_| {
+        if !interrupt::requested() {
+            keep_evidence(&host);
+        }
+    })?;
     report.print(options.output)?;
     if options.once {
         return progress::step("clean up", || host.tear_down());
