@@ -36,7 +36,18 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ashlard: {error:#}");
+            if let Some(next_step) = next_step(&error) {
+                eprintln!("  next: {next_step}");
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// What to do about a failure, where the layer that failed knows.
+fn next_step(error: &anyhow::Error) -> Option<&str> {
+    error.chain().find_map(|cause| {
+        let pool = cause.downcast_ref().map(pool::PoolError::next_step);
+        pool.or_else(|| cause.downcast_ref::<control::ControlError>()?.next_step())
+    })
 }

@@ -34,6 +34,7 @@ pub enum Task {
     Serve(Serve),
     /// Ends every instance of a host whose daemon does not run, and removes its networks and rules from the machine.
     /// The state folder stays: the next `serve` shows the instances as stopped.
+    #[command(after_help = "Example:\n  ashlard teardown --state /srv/ashlar")]
     Teardown(Teardown),
 }
 
@@ -94,10 +95,10 @@ pub struct Serve {
     #[arg(long, value_name = "PATH", default_value = "/dev/kvm")]
     pub kvm: PathBuf,
     /// Virtual CPUs that may be given to instances [default: 4 for each CPU of the machine]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     vcpus: Option<u32>,
     /// Memory that may be given to instances [default: the machine's less 512 MiB]
-    #[arg(long, value_name = "MIB")]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
     memory_mib: Option<u64>,
     /// How often use is metered and charged.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]

@@ -21,6 +21,10 @@ pub fn run(options: Teardown) -> Result<()> {
 async fn tear_down(options: Teardown) -> Result<()> {
     let folders = &options.folders;
     if !folders.state.exists() {
+        println!(
+            "nothing to take away: there is no folder {}",
+            folders.state.display()
+        );
         return Ok(());
     }
     // Held until the end, so that no daemon starts meanwhile, and refused while one runs.
