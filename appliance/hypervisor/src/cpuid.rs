@@ -47,6 +47,12 @@ impl Cpuid {
         })
     }
 
+    /// The same for another number of vCPUs.
+    #[must_use]
+    pub fn with_vcpus(self, vcpus: u8) -> Self {
+        Self { vcpus, ..self }
+    }
+
     /// The view of vCPU `id`, which is also its APIC id.
     pub(crate) fn of_vcpu(&self, id: u8, tsc_khz: Option<u32>, tsc_deadline: bool) -> CpuId {
         let shape = Shape::new(id, self.vcpus);

@@ -34,6 +34,12 @@ pub enum KvmError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// What is there is not KVM.
+    #[error("{}: not KVM; name the KVM device, normally /dev/kvm", path.display())]
+    NotKvm {
+        /// What was named.
+        path: PathBuf,
+    },
     /// The descriptor is not KVM's, or the kernel speaks another version of its interface.
     #[error(
         "KVM interface version {found}, need 12: this is not /dev/kvm, or the kernel is too old"

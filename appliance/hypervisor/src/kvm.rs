@@ -42,7 +42,11 @@ impl Kvm {
     pub fn open(path: &Path) -> Result<Self, KvmError> {
         let opened = OpenOptions::new().read(true).write(true).open(path);
         let file = opened.map_err(|source| explain(path, source))?;
-        Self::from_fd(file.into())
+        Self::from_fd(file.into()).map_err(|error| match error {
+            // No version at all: another device, or a file.
+            KvmError::Version { found: ..0 } => KvmError::NotKvm { path: path.into() },
+            other => other,
+        })
     }
 
     /// Takes over an open descriptor of the device.

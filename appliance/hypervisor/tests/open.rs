@@ -52,6 +52,6 @@ fn what_is_missing_or_not_kvm_is_told_apart() {
     );
     assert!(matches!(
         refusal("/dev/null".into()),
-        KvmError::Version { .. }
+        KvmError::NotKvm { .. }
     ));
 }

@@ -89,27 +89,33 @@ const CONTROL: &[Allow] = &[
 
 /// The filters of a process, compiled once.
 pub(crate) struct Confinement {
+    control: Filter,
     vcpu: Filter,
     block: Filter,
     net: Filter,
 }
 
 impl Confinement {
-    /// Compiles the filters and puts the control thread's on the calling thread, hence on all it starts.
-    pub(crate) fn begin() -> Result<Self, StartError> {
+    /// Compiles the filters.
+    pub(crate) fn compile() -> Result<Self, StartError> {
         let compile = |lists: &[&[Allow]]| Filter::compile(lists, OnViolation::KillProcess);
         let failed = || StartError::host::<jail::Error>("confining the process");
         let device = |kind: ThreadKind| any(&kind.syscalls());
         let (block, net) = (device(ThreadKind::Block), device(ThreadKind::Net));
         let entropy = any(RNG_SYSCALLS);
-        let control = compile(&[RUST_RUNTIME, CONTROL, &block, &net, &entropy]).map_err(failed())?;
-        let confinement = Self {
+        Ok(Self {
+            control: compile(&[RUST_RUNTIME, CONTROL, &block, &net, &entropy]).map_err(failed())?,
             vcpu: compile(&[RUST_RUNTIME, ANY_THREAD, VCPU, &entropy]).map_err(failed())?,
             block: compile(&[RUST_RUNTIME, ANY_THREAD, &block]).map_err(failed())?,
             net: compile(&[RUST_RUNTIME, ANY_THREAD, &net]).map_err(failed())?,
-        };
-        control.install().map_err(failed())?;
-        Ok(confinement)
+        })
+    }
+
+    /// Confines the calling control thread, hence all threads it starts.
+    pub(crate) fn control(&self) -> Result<(), StartError> {
+        self.control
+            .install()
+            .map_err(StartError::host("confining the process"))
     }
 
     /// Confines the calling vCPU thread.

@@ -1,32 +1,38 @@
 //! Starting vmm processes, and finding them again.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::MemfdFlags;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 
 use crate::client::{self, Client, ClientError, Events};
+use crate::handover;
 use crate::protocol::{
     Event, ExitReason, MachineConfig, ProcessConfig, Sockets, StartError, Status,
 };
 
-/// Descriptor number of the description in the new process; the others follow.
-const CONFIG_NUMBER: RawFd = 3;
+/// Descriptor number, in a new process, of the socket on which it is handed its machine.
+const HANDOVER_NUMBER: RawFd = 3;
+/// And that of the KVM device.
+const KVM_NUMBER: RawFd = HANDOVER_NUMBER + 1;
+/// How long a vmm that closed its connection may take to be gone.
+const ENDING_PATIENCE: Duration = Duration::from_secs(5);
 /// Starting takes milliseconds; reading a large kernel from a slow disk may take longer.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What to start and as whom.
-#[derive(Debug)]
-pub struct LaunchSpec {
+/// A process for a machine, and whose it is.
+#[derive(Debug, Clone)]
+pub struct ProcessSpec {
     /// The executable whose `main` calls [`crate::run`] with its last argument, a descriptor number.
     pub executable: Arc<OwnedFd>,
+    /// The KVM device.
+    pub kvm: Arc<OwnedFd>,
     /// Arguments before the last one (the daemon: `["vmm"]`).
     pub arguments: Vec<String>,
     /// User of this process alone, not 0.
@@ -37,6 +43,11 @@ pub struct LaunchSpec {
     pub cgroups: Vec<PathBuf>,
     /// Resource limits.
     pub limits: jail::Limits,
+}
+
+/// What is to run in a process.
+#[derive(Debug)]
+pub struct LaunchSpec {
     /// Where a later daemon finds the process: a path of at most 107 bytes in a private directory. What is there is
     /// replaced.
     pub socket: PathBuf,
@@ -44,6 +55,15 @@ pub struct LaunchSpec {
     pub stderr: Option<OwnedFd>,
     /// The machine.
     pub machine: MachineConfig<OwnedFd>,
+}
+
+/// A process that is started and confined, or is about to be, and waits for its machine. Dropping this ends it; so does the end
+/// of this process.
+#[derive(Debug)]
+pub struct Prepared {
+    /// `None` once it has its machine.
+    process: Option<jail::Child>,
+    socket: OwnedFd,
 }
 
 /// A vmm whose guest runs. Dropping this ends nothing.
@@ -129,16 +149,47 @@ pub enum AdoptError {
     Client(#[from] ClientError),
 }
 
-/// Starts a vmm process and waits until its guest runs.
+/// Starts a process ahead of its use: starting and confining it, and making what every machine has, takes longer than the
+/// rest.
 ///
 /// # Errors
 /// See [`LaunchError`]; no process is left then.
-pub async fn launch(spec: LaunchSpec) -> Result<Launched, LaunchError> {
-    let spawned = tokio::task::spawn_blocking(move || spawn(spec)).await;
-    let (process, stream) = spawned.map_err(|error| LaunchError::Prepare {
+pub async fn prepare(spec: ProcessSpec) -> Result<Prepared, LaunchError> {
+    let spawned = tokio::task::spawn_blocking(move || spawn(&spec)).await;
+    spawned.map_err(|error| LaunchError::Prepare {
         operation: "running it",
         source: io::Error::other(error),
-    })??;
+    })?
+}
+
+impl Prepared {
+    /// Its process id.
+    pub fn pid(&self) -> Option<libc::pid_t> {
+        self.process.as_ref().map(jail::Process::pid)
+    }
+
+    /// Whether it still waits.
+    pub fn waits(&self) -> bool {
+        let ended = self.process.as_ref().map(jail::Process::try_wait);
+        matches!(ended, Some(Ok(None)))
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if let Some(process) = self.process.take() {
+            // It has nothing to lose, and its end needs no waiting for.
+            let _ = process.kill().and_then(|()| process.wait(None));
+        }
+    }
+}
+
+/// Hands a machine to a process and waits until its guest runs.
+///
+/// # Errors
+/// See [`LaunchError`]; no process is left then.
+pub async fn launch(prepared: Prepared, spec: LaunchSpec) -> Result<Launched, LaunchError> {
+    let (process, stream) = hand_over(prepared, spec)?;
     let ready = match into_tokio(stream) {
         Ok(stream) => {
             let (client, mut events) = client::open(stream);
@@ -212,15 +263,28 @@ pub async fn adopt(socket: &Path) -> Result<Adopted, AdoptError> {
         .ok_or_else(gone)?;
     let process = jail::Process::adopt(pid, None)?.ok_or_else(gone)?;
     let (client, events) = client::open(stream);
-    client.subscribe(false).await?;
+    let answer = async {
+        client.subscribe(false).await?;
+        client.status().await
+    };
     // Its answer also proves that the pid was its own when the process was taken hold of.
-    let status = client.status().await?;
+    let status = match answer.await {
+        Ok(status) => status,
+        Err(ClientError::Closed) if ends(&process).await => return Err(gone()),
+        Err(error) => return Err(error.into()),
+    };
     Ok(Adopted {
         process,
         client,
         events,
         status,
     })
+}
+
+/// Whether a vmm that closed its connection was just ending.
+async fn ends(process: &jail::Process) -> bool {
+    let ended = tokio::time::timeout(ENDING_PATIENCE, wait(process)).await;
+    ended.is_ok_and(|ended| ended.is_ok())
 }
 
 /// Waits for a process to end. Reaps it if it is a child.
@@ -245,65 +309,61 @@ fn into_tokio(stream: OwnedFd) -> io::Result<UnixStream> {
     UnixStream::from_std(stream)
 }
 
-/// Starts the process; returns it with the daemon's end of its first connection.
-fn spawn(spec: LaunchSpec) -> Result<(jail::Child, OwnedFd), LaunchError> {
-    let prepare = |operation| move |source: io::Error| LaunchError::Prepare { operation, source };
-    let listener = bind(&spec.socket).map_err(prepare("binding its control socket"))?;
+/// Gives the process its machine; returns it with the daemon's end of its first connection.
+fn hand_over(
+    mut prepared: Prepared,
+    spec: LaunchSpec,
+) -> Result<(jail::Child, OwnedFd), LaunchError> {
+    let failed = |operation| move |source: io::Error| LaunchError::Prepare { operation, source };
+    let listener = bind(&spec.socket).map_err(failed("binding its control socket"))?;
     let (ours, theirs) = rustix::net::socketpair(
         AddressFamily::UNIX,
         SocketType::STREAM,
         SocketFlags::CLOEXEC,
         None,
     )
-    .map_err(|error| prepare("connecting to it")(error.into()))?;
-    let mut passed = Vec::new();
-    let mut number = |fd: OwnedFd| {
-        passed.push(fd);
-        RawFd::try_from(passed.len())
-            .map(|count| CONFIG_NUMBER + count)
-            .map_err(io::Error::other)
-    };
-    let numbered = (|| -> io::Result<_> {
-        let sockets = Sockets {
-            listener: number(listener)?,
-            first: number(theirs)?,
+    .map_err(|error| failed("connecting to it")(error.into()))?;
+    let config = ProcessConfig {
+        sockets: Sockets {
+            listener,
+            first: theirs,
             peer_uid: rustix::process::geteuid().as_raw(),
-        };
-        Ok(ProcessConfig {
-            sockets,
-            machine: spec.machine.try_map(number)?,
-        })
-    })();
-    let config = numbered
-        .and_then(|config| describe(&config))
-        .map_err(prepare("describing the machine to it"))?;
+        },
+        machine: spec.machine,
+        stderr: spec.stderr,
+    };
+    handover::give(prepared.socket.as_fd(), config).map_err(failed("handing it its machine"))?;
+    match prepared.process.take() {
+        Some(process) => Ok((process, ours)),
+        None => Err(failed("handing it its machine")(io::Error::other(
+            "it has one",
+        ))),
+    }
+}
+
+/// Starts the process.
+fn spawn(spec: &ProcessSpec) -> Result<Prepared, LaunchError> {
+    let (ours, theirs) = handover::pair().map_err(|source| LaunchError::Prepare {
+        operation: "connecting to it",
+        source,
+    })?;
     let mut command = jail::JailedCommand::new(spec.executable.as_fd(), "vmm", spec.uid, spec.gid)?
         // One heap: many vmms share a host, and none of their threads allocates much.
         .env("MALLOC_ARENA_MAX", "1")?
         .limits(spec.limits)
-        .fd(config.as_fd(), CONFIG_NUMBER);
+        .fd(theirs.as_fd(), HANDOVER_NUMBER)
+        .fd(spec.kvm.as_fd(), KVM_NUMBER);
     for argument in &spec.arguments {
         command = command.arg(argument)?;
     }
-    command = command.arg(&CONFIG_NUMBER.to_string())?;
-    for (number, fd) in (CONFIG_NUMBER + 1..).zip(&passed) {
-        command = command.fd(fd.as_fd(), number);
-    }
-    if let Some(stderr) = &spec.stderr {
-        command = command.fd(stderr.as_fd(), 2);
-    }
+    command = command.arg(&HANDOVER_NUMBER.to_string())?;
     for directory in &spec.cgroups {
         command = command.cgroup(directory);
     }
-    Ok((jail::spawn(&command)?, ours))
-}
-
-/// A file that holds the description.
-fn describe(config: &ProcessConfig<RawFd>) -> io::Result<OwnedFd> {
-    let mut file = std::fs::File::from(rustix::fs::memfd_create(c"machine", MemfdFlags::CLOEXEC)?);
-    file.write_all(&serde_json::to_vec(config)?)?;
-    rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0))?;
-    Ok(file.into())
+    Ok(Prepared {
+        process: Some(jail::spawn(&command)?),
+        socket: ours,
+    })
 }
 
 /// A socket at `path` for nobody but this user; the vmm will listen on it.

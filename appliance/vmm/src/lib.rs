@@ -1,6 +1,6 @@
 //! One machine: the process that runs one instance, and the daemon's way to start and find it.
 //!
-//! - In the vmm process: [`run`] takes a description with open descriptors, confines itself, builds the machine and
+//! - In the vmm process: [`run`] confines itself, is handed a description with open descriptors, builds the machine and
 //!   runs it to its end. Threads: one per vCPU, one per disk and network interface, and the control thread.
 //! - In the daemon: [`launch()`] starts a process, [`adopt`] finds one that runs,
 //!   [`client::Client`] speaks to it, [`console::ConsoleReader`] reads what the guest printed.
@@ -15,6 +15,7 @@ mod confine;
 pub mod console;
 mod control;
 mod devices;
+mod handover;
 pub mod launch;
 mod layout;
 mod machine;

@@ -1,17 +1,18 @@
 //! A machine from its parts to its end. Each phase is a type, so that a half-built machine cannot run:
 //!
 //! ```text
-//! MachineConfig ─ check ─▶ Parts ─ assemble ─▶ Assembled ─ start ─▶ Running ─ drop ─▶ stopped
+//!        Ground ─┐
+//! MachineConfig ─┴ check ─▶ Parts ─ assemble ─▶ Assembled ─ start ─▶ Running ─ drop ─▶ stopped
 //!                            ▲                                                           │
 //!                            └──────────── the guest resets: everything anew ◀───────────┘
 //! ```
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::alarm::Alarm;
-use hypervisor::{Cpuid, EdgeLine, Kvm, Vcpu};
+use hypervisor::{Cpuid, EdgeLine, Kvm, Vcpu, Vm};
 use pci::{BarWindow, HostBridge, PciFunction, RootBus, place_bars};
 use vm_memory::GuestMemoryMmap;
 
@@ -32,9 +33,40 @@ const DISKS_MAX: usize = 16;
 const NICS_MAX: usize = 8;
 const SERIAL_MAX: usize = 20;
 
+/// What can be made before anything is known of the machine.
+pub(crate) struct Ground {
+    kvm: Kvm,
+    cpuid: Cpuid,
+    vm: Arc<Vm>,
+}
+
+impl Ground {
+    /// Takes over the KVM device.
+    ///
+    /// # Errors
+    /// It cannot be used, or refuses something.
+    pub(crate) fn lay(kvm: OwnedFd) -> Result<Self, StartError> {
+        let kvm = Kvm::from_fd(kvm)?;
+        Ok(Self {
+            cpuid: Cpuid::new(&kvm, 1)?,
+            vm: empty_vm(&kvm)?,
+            kvm,
+        })
+    }
+}
+
+/// A virtual machine without memory and processors.
+fn empty_vm(kvm: &Kvm) -> Result<Arc<Vm>, StartError> {
+    let vm = kvm.create_vm()?;
+    vm.create_interrupt_controllers()?;
+    Ok(vm)
+}
+
 /// What a machine is made of, checked; stays when the guest resets.
 pub(crate) struct Parts {
     kvm: Kvm,
+    /// For the first machine; each reset makes its own.
+    vm: Mutex<Option<Arc<Vm>>>,
     cpuid: Cpuid,
     pub(crate) vcpus: u8,
     pub(crate) memory_bytes: u64,
@@ -50,12 +82,15 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    /// Checks a description. The control sockets have been taken out of `config.host` by then or are ignored.
+    /// Checks a description.
     ///
     /// # Errors
     /// Anything that can be said to be wrong before the machine is made.
-    pub(crate) fn check(config: MachineConfig<OwnedFd>) -> Result<Self, StartError> {
-        let kvm = Kvm::from_fd(config.host.kvm)?;
+    pub(crate) fn check(
+        ground: Ground,
+        config: MachineConfig<OwnedFd>,
+    ) -> Result<Self, StartError> {
+        let Ground { kvm, cpuid, vm } = ground;
         let most = kvm.max_vcpus();
         let vcpus = u8::try_from(config.vcpus)
             .ok()
@@ -78,8 +113,9 @@ impl Parts {
         let alarm = Alarm::new().map_err(StartError::host("making an event"))?;
         let alarm = Arc::new(alarm);
         Ok(Self {
-            cpuid: Cpuid::new(&kvm, vcpus)?,
+            cpuid: cpuid.with_vcpus(vcpus),
             kvm,
+            vm: Mutex::new(Some(vm)),
             vcpus,
             memory_bytes: bytes,
             memory_file: Arc::new(memory_file),
@@ -107,9 +143,13 @@ impl Parts {
         let memory = memory::map(&self.memory_file, self.memory_bytes)
             .map_err(StartError::host("mapping guest memory"))?;
         let memory = Arc::new(memory);
-        let vm = self.kvm.create_vm()?;
+        let prepared = self
+            .vm
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let vm = prepared.map_or_else(|| empty_vm(&self.kvm), Ok)?;
         vm.set_memory(Arc::clone(&memory))?;
-        vm.create_interrupt_controllers()?;
         let entry = crate::boot::load(&self.boot, &memory, self.memory_bytes, self.vcpus)?;
         let wiring = Wiring::new(Arc::clone(&memory), Arc::clone(&vm));
         let devices = self.make_devices(&wiring, confinement)?;
@@ -181,6 +221,16 @@ impl Parts {
             let made = devices::rng(wiring)
                 .map_err(|error| device("entropy device", crate::chain(&error)))?;
             devices.rng = Some(made);
+        }
+        // All their threads start at the same time.
+        for (index, disk) in devices.disks.iter_mut().enumerate() {
+            disk.started()
+                .map_err(|error| device(format!("disk {index}"), crate::chain(&error)))?;
+        }
+        for (index, nic) in devices.nics.iter_mut().enumerate() {
+            nic.started().map_err(|error| {
+                device(format!("network interface {index}"), crate::chain(&error))
+            })?;
         }
         Ok(devices)
     }

@@ -6,50 +6,36 @@
 //!                              └── guest reset ──┘
 //! ```
 
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 use std::sync::{Arc, PoisonError};
 
 use crate::confine::Confinement;
 use crate::console::monotonic_ns;
 use crate::control::{Control, End};
-use crate::machine::Parts;
+use crate::handover::{self, Handed};
+use crate::machine::{Ground, Parts};
 use crate::platform::Outcome;
 use crate::protocol::{Event, ExitReason, MachineConfig, ProcessConfig, Sockets, StartError};
 
-/// Longest description in bytes.
-const CONFIG_MAX: u64 = 1 << 20;
-/// Descriptors a description may name: above the standard streams and below this.
-const DESCRIPTORS: std::ops::Range<RawFd> = 3..1024;
-
-/// Runs one machine to its end. `config_fd` holds a [`MachineConfig`] as JSON whose descriptors are numbers of
-/// descriptors this process was started with. To be called first in a process started by [`crate::launch()`], with
-/// nothing else going on in it.
+/// Runs one machine to its end. `socket` is the number of the descriptor on which this process, started by
+/// [`crate::launch::prepare`], is handed its machine; the next one is the KVM device. To be called first in `main`, with nothing else going on.
 ///
 /// The exit status is that of [`ExitReason::status`]; the reason itself is the last event on the control sockets,
-/// and stays in the console's ring.
-pub fn run(config_fd: RawFd) -> ExitCode {
+/// and stays in the console's ring. A process that is never handed a machine ends with status 0.
+pub fn run(socket: RawFd) -> ExitCode {
+    // All that needs no machine comes first: a process may have been started ahead of its use.
     let confined = jail::confine_self().map_err(StartError::host("confining the process"));
-    let described = describe(config_fd);
-    let (control, machine) = match described {
-        Ok((sockets, machine)) => (
-            Control::new(sockets.listener, sockets.first, sockets.peer_uid),
-            machine,
-        ),
-        Err(error) => (
-            Err(std::io::Error::other(error)),
-            Err(StartError::Config {
-                reason: String::new(),
-            }),
-        ),
-    };
-    let mut control = match control {
-        Ok(control) => control,
+    let confinement = Confinement::compile();
+    let inherited = (claim(socket), claim(socket.saturating_add(1)));
+    let ground = inherited.1.and_then(Ground::lay);
+    let (mut control, machine) = match inherited.0.map_err(io::Error::other).and_then(be_handed) {
+        Ok(Some(handed)) => handed,
+        Ok(None) => return ExitCode::SUCCESS,
         // There is nobody to tell: standard error and the exit status must do.
         Err(error) => {
-            eprintln!("the vmm cannot be controlled: {error}");
+            eprintln!("the vmm cannot be controlled: {}", crate::chain(&error));
             return ExitCode::from(
                 ExitReason::Failed {
                     detail: String::new(),
@@ -58,11 +44,14 @@ pub fn run(config_fd: RawFd) -> ExitCode {
             );
         }
     };
-    let parts = confined.and_then(|confined| Ok((confined, Parts::check(machine?)?)));
-    let reason = match &parts {
-        Ok((confined, parts)) => {
+    let ready = confined.and_then(|confined| {
+        let (confinement, parts) = (confinement?, Parts::check(ground?, machine?)?);
+        Ok((confined, Arc::new(confinement), parts))
+    });
+    let reason = match &ready {
+        Ok((confined, confinement, parts)) => {
             let missing = confined.missing.iter().map(ToString::to_string).collect();
-            let reason = live(&mut control, parts, missing);
+            let reason = live(&mut control, parts, confinement, missing);
             parts
                 .ring
                 .lock()
@@ -81,11 +70,15 @@ pub fn run(config_fd: RawFd) -> ExitCode {
 }
 
 /// Starts the machine, and again after each reset, until something ends it.
-fn live(control: &mut Control, parts: &Parts, missing: Vec<String>) -> ExitReason {
-    let confinement = match Confinement::begin() {
-        Ok(confinement) => Arc::new(confinement),
-        Err(error) => return ExitReason::StartFailed { error },
-    };
+fn live(
+    control: &mut Control,
+    parts: &Parts,
+    confinement: &Arc<Confinement>,
+    missing: Vec<String>,
+) -> ExitReason {
+    if let Err(error) = confinement.control() {
+        return ExitReason::StartFailed { error };
+    }
     let started = |error: std::io::Error| ExitReason::Failed {
         detail: error.to_string(),
     };
@@ -94,12 +87,12 @@ fn live(control: &mut Control, parts: &Parts, missing: Vec<String>) -> ExitReaso
     }
     let mut missing = Some(missing);
     loop {
-        let assembled = match parts.assemble(&confinement) {
+        let assembled = match parts.assemble(confinement) {
             Ok(assembled) => assembled,
             Err(error) => return ExitReason::StartFailed { error },
         };
         let monotonic_ns = monotonic_ns();
-        let running = match assembled.start(parts, &confinement) {
+        let running = match assembled.start(parts, confinement) {
             Ok(running) => running,
             Err(error) => return ExitReason::StartFailed { error },
         };
@@ -133,26 +126,57 @@ fn live(control: &mut Control, parts: &Parts, missing: Vec<String>) -> ExitReaso
     }
 }
 
-type Described = (Sockets<OwnedFd>, Result<MachineConfig<OwnedFd>, StartError>);
+/// The control side of the process, and its machine, whose errors the control side can tell.
+type InCharge = (Control, Result<MachineConfig<OwnedFd>, StartError>);
+
+/// Waits to be handed a machine; `None` if that will not happen any more.
+fn be_handed(socket: OwnedFd) -> io::Result<Option<InCharge>> {
+    let Some(handed) = handover::take(socket.as_fd())? else {
+        return Ok(None);
+    };
+    let (sockets, stderr, machine) = describe(handed).map_err(io::Error::other)?;
+    if let Some(stderr) = stderr {
+        rustix::stdio::dup2_stderr(&stderr)?;
+    }
+    let control = Control::new(sockets.listener, sockets.first, sockets.peer_uid)?;
+    Ok(Some((control, machine)))
+}
+
+/// Takes over a descriptor this process was started with; each number once.
+fn claim(number: RawFd) -> Result<OwnedFd, StartError> {
+    // SAFETY: only asks about the number.
+    if number <= 2 || unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(StartError::Config {
+            reason: format!("descriptor {number} was not passed"),
+        });
+    }
+    // SAFETY: the descriptor is open and above the standard streams; it was passed to this process for this use, `run`
+    // claims each number once, and nothing else in the process has opened descriptors before.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+type Described = (
+    Sockets<OwnedFd>,
+    Option<OwnedFd>,
+    Result<MachineConfig<OwnedFd>, StartError>,
+);
 
 /// Reads the description and takes the descriptors it names. A machine whose descriptors are wrong is an error of
 /// its own, because the sockets can tell it.
-fn describe(config_fd: RawFd) -> Result<Described, StartError> {
+fn describe(handed: Handed) -> Result<Described, StartError> {
     let wrong = |reason: String| StartError::Config { reason };
-    let mut taken = vec![config_fd];
-    let mut text = String::new();
-    File::from(claim(config_fd)?)
-        .take(CONFIG_MAX)
-        .read_to_string(&mut text)
-        .map_err(StartError::host("reading the machine's description"))?;
-    let config: ProcessConfig<RawFd> =
-        serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-    let mut take = |number: RawFd| {
-        if taken.contains(&number) {
-            return Err(wrong(format!("descriptor {number} is used twice")));
-        }
-        taken.push(number);
-        claim(number)
+    let mut descriptors: Vec<Option<OwnedFd>> = handed.descriptors.into_iter().map(Some).collect();
+    let config: ProcessConfig<usize> =
+        serde_json::from_slice(&handed.description).map_err(|error| wrong(error.to_string()))?;
+    let mut take = |place: usize| {
+        descriptors
+            .get_mut(place)
+            .and_then(Option::take)
+            .ok_or_else(|| {
+                wrong(format!(
+                    "descriptor {place} was not passed, or is used twice"
+                ))
+            })
     };
     let Sockets {
         listener,
@@ -164,22 +188,6 @@ fn describe(config_fd: RawFd) -> Result<Described, StartError> {
         first: take(first)?,
         peer_uid,
     };
-    Ok((sockets, config.machine.try_map(take)))
-}
-
-/// Takes over a descriptor this process was started with.
-fn claim(number: RawFd) -> Result<OwnedFd, StartError> {
-    let missing = || StartError::Config {
-        reason: format!("descriptor {number} was not passed"),
-    };
-    if !DESCRIPTORS.contains(&number) {
-        return Err(missing());
-    }
-    // SAFETY: only asks about the number.
-    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
-        return Err(missing());
-    }
-    // SAFETY: the descriptor is open and above the standard streams; it was passed to this process for this use,
-    // `describe` claims no number twice, and nothing else in the process has opened descriptors before.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+    let stderr = config.stderr.map(&mut take).transpose()?;
+    Ok((sockets, stderr, config.machine.try_map(take)))
 }

@@ -8,11 +8,13 @@
 //! ```
 
 mod folder;
+mod processes;
 mod translate;
 mod watch;
 
 use self::{
     folder::{Folder, Folders, Run},
+    processes::{Processes, UIDS},
     translate::{client_failure, launch_failure, machine, not_running},
 };
 use async_trait::async_trait;
@@ -24,7 +26,7 @@ use control::ports::{
 use hypervisor::Kvm;
 use std::{
     collections::BTreeMap,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::AsFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -37,10 +39,6 @@ use vmm::{
     launch::{AdoptError, LaunchSpec},
 };
 
-/// The first of the user ids that vmm processes take: far from people's and from those user namespaces get.
-const FIRST_UID: u32 = 1_900_000_000;
-/// As many machines can there be at a time.
-const UIDS: u32 = 100_000;
 /// Events that may wait for the control plane.
 const EVENTS: usize = 1024;
 /// How long typed bytes wait for room in the guest's serial port.
@@ -51,8 +49,7 @@ const TYPING_PAUSE: Duration = Duration::from_millis(5);
 /// The machines of this host.
 pub struct HostMachines {
     /// `None`: machines can be found and ended, but not started.
-    kvm: Option<Kvm>,
-    executable: Arc<OwnedFd>,
+    processes: Option<Arc<Processes>>,
     folders: Folders,
     shared: Arc<Shared>,
     events: Mutex<Option<mpsc::Receiver<MachineEvent>>>,
@@ -88,16 +85,18 @@ impl HostMachines {
     /// When the device cannot be used, the folder not be made, or this program not be found again.
     pub fn new(kvm: Option<&Path>, folder: PathBuf) -> anyhow::Result<Self> {
         use anyhow::Context;
-        let kvm = kvm
-            .map(Kvm::open)
-            .transpose()
-            .context("cannot run instances on this machine")?;
-        let executable = std::fs::File::open("/proc/self/exe")
-            .context("cannot open this program to run vmms")?;
+        let processes = |path| -> anyhow::Result<_> {
+            let kvm = Kvm::open(path)
+                .map_err(anyhow::Error::from)
+                .and_then(|kvm| Ok(kvm.as_fd().try_clone_to_owned()?))
+                .context("cannot run instances on this machine")?;
+            let executable = std::fs::File::open("/proc/self/exe")
+                .context("cannot open this program to run vmms")?;
+            Ok(Arc::new(Processes::new(executable.into(), kvm)))
+        };
         let (sender, receiver) = mpsc::channel(EVENTS);
         Ok(Self {
-            kvm,
-            executable: Arc::new(executable.into()),
+            processes: kvm.map(processes).transpose()?,
             folders: Folders::new(folder)?,
             shared: Arc::new(Shared {
                 running: Mutex::default(),
@@ -107,19 +106,13 @@ impl HostMachines {
         })
     }
 
-    /// A user id that no machine has.
-    fn free_uid(&self) -> PortResult<u32> {
-        let running = self.shared.running();
-        let taken: std::collections::BTreeSet<u32> =
-            running.values().map(|machine| machine.run.uid).collect();
-        (FIRST_UID..FIRST_UID + UIDS)
-            .find(|uid| !taken.contains(uid))
-            .ok_or_else(|| {
-                PortError::new(
-                    PortErrorKind::Exhausted,
-                    format!("{UIDS} machines run, and there is no room for more"),
-                )
-            })
+    /// Tells of a user id whether a machine has it.
+    fn has_machine(&self) -> impl Fn(u32) -> bool + Send + Sync + use<> {
+        let shared = Arc::clone(&self.shared);
+        move |uid| {
+            let running = shared.running();
+            running.values().any(|machine| machine.run.uid == uid)
+        }
     }
 
     fn client(&self, instance: InstanceId) -> PortResult<Client> {
@@ -177,9 +170,23 @@ impl Machines for HostMachines {
                 format!("the machine of {instance} runs already"),
             ));
         }
+        if self.shared.running().len() >= usize::try_from(UIDS).unwrap_or(usize::MAX) {
+            return Err(PortError::new(
+                PortErrorKind::Exhausted,
+                format!("{UIDS} machines run, and there is no room for more"),
+            ));
+        }
+        let processes = self.processes.as_ref().ok_or_else(|| {
+            PortError::new(
+                PortErrorKind::Unsupported,
+                "there is no KVM device to start machines with",
+            )
+        })?;
+        let process = processes.take(self.has_machine()).await;
+        let process = process.map_err(|error| launch_failure(instance, error))?;
         let run = Run {
             number: spec.run,
-            uid: self.free_uid()?,
+            uid: process.uid,
         };
         let folder = self.folders.of(instance);
         let prepared = folder.prepare(run).map_err(|error| {
@@ -192,16 +199,6 @@ impl Machines for HostMachines {
             )
             .with_source(error)
         })?;
-        let kvm = self.kvm.as_ref().ok_or_else(|| {
-            PortError::new(
-                PortErrorKind::Unsupported,
-                "there is no KVM device to start machines with",
-            )
-        })?;
-        let kvm = kvm.as_fd().try_clone_to_owned().map_err(|error| {
-            PortError::new(PortErrorKind::Exhausted, "cannot pass the KVM device on")
-                .with_source(error)
-        })?;
         let memory = vmm::memory::create(spec.memory.bytes()).map_err(|error| {
             PortError::new(
                 PortErrorKind::Exhausted,
@@ -209,20 +206,15 @@ impl Machines for HostMachines {
             )
             .with_source(error)
         })?;
-        let machine = machine(spec, kvm, memory, prepared.console);
-        let launched = vmm::launch(LaunchSpec {
-            executable: Arc::clone(&self.executable),
-            arguments: vec![crate::VMM_TASK.to_owned()],
-            uid: run.uid,
-            gid: run.uid,
-            cgroups: Vec::new(),
-            limits: jail::Limits::default(),
+        let machine = machine(spec, memory, prepared.console);
+        let spec = LaunchSpec {
             socket: folder.socket(),
             stderr: Some(prepared.log),
             machine,
-        })
-        .await
-        .map_err(|error| {
+        };
+        let launched = vmm::launch(process.prepared, spec).await;
+        processes.fill_up(self.has_machine());
+        let launched = launched.map_err(|error| {
             folder.settle();
             launch_failure(instance, error)
         })?;
@@ -246,6 +238,9 @@ impl Machines for HostMachines {
     }
 
     async fn adopt(&self) -> PortResult<Vec<Machine>> {
+        if let Some(processes) = &self.processes {
+            processes.fill_up(self.has_machine());
+        }
         let mut machines = Vec::new();
         let found = self.folders.list().map_err(|error| {
             PortError::new(PortErrorKind::Failed, "cannot look for running machines")

@@ -13,12 +13,7 @@ use vmm::{
 };
 
 /// The vmm's description of a machine.
-pub fn machine(
-    spec: MachineSpec,
-    kvm: OwnedFd,
-    memory: OwnedFd,
-    console: OwnedFd,
-) -> MachineConfig<OwnedFd> {
+pub fn machine(spec: MachineSpec, memory: OwnedFd, console: OwnedFd) -> MachineConfig<OwnedFd> {
     let kernel = Kernel {
         image: spec.kernel.into(),
         initrd: spec.initrd.map(OwnedFd::from),
@@ -50,11 +45,7 @@ pub fn machine(
             })
             .collect(),
         rng: true,
-        host: vmm::protocol::Host {
-            kvm,
-            memory,
-            console,
-        },
+        host: vmm::protocol::Host { memory, console },
     }
 }
 

@@ -11,7 +11,7 @@ use vmm_sys_util::eventfd::EventFd;
 
 use super::DeviceError;
 use super::blk_server::Server;
-use super::worker::{Command, Confine, ThreadKind, Worker, event};
+use super::worker::{Command, Confine, Starting, ThreadKind, Worker, event};
 
 /// Request queues at most: more than the vCPUs that can kick them at once is of no use.
 const MAX_QUEUES: u16 = 16;
@@ -31,7 +31,7 @@ impl Blk {
         serial: &str,
         queues: u16,
         confine: &Confine,
-    ) -> Result<Self, DeviceError> {
+    ) -> Result<(Self, Starting), DeviceError> {
         let geometry = disk.geometry();
         let config = BlkConfig {
             sectors: geometry.sectors,
@@ -52,17 +52,18 @@ impl Blk {
         let kicks = kicks.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let writeback = Arc::new(AtomicBool::new(true));
         let (its_kicks, its_writeback) = (kicks.clone(), Arc::clone(&writeback));
-        let worker = Worker::start("blk", ThreadKind::Block, confine, move |mailbox| {
+        let (worker, starting) = Worker::start("blk", ThreadKind::Block, confine, move |mailbox| {
             let server = Server::new(&disk, config, its_writeback, &its_kicks, mailbox)?;
             Ok(move || server.run())
         })
         .map_err(failed)?;
-        Ok(Blk {
+        let blk = Blk {
             config,
             writeback,
             kicks,
             worker,
-        })
+        };
+        Ok((blk, starting))
     }
 
     /// Each queue's kick.

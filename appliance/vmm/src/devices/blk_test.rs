@@ -33,7 +33,8 @@ fn bench(queues: u16) -> Bench {
     let disk =
         UringDisk::open(named.into_file(), memory.clone(), OpenOptions::default()).expect("disk");
     let counters = disk.counters();
-    let device = Blk::start(disk, "test", queues, &unconfined()).expect("device");
+    let (device, starting) = Blk::start(disk, "test", queues, &unconfined()).expect("device");
+    starting.done().expect("started");
     Bench {
         driver: Driver::new(Arc::new(device), memory),
         file,

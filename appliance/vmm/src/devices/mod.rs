@@ -64,15 +64,38 @@ pub(crate) struct BlockDevice {
     pub function: Arc<dyn PciFunction>,
     pub counters: Arc<block_uring::Counters>,
     pub caching: block_uring::Caching,
+    /// Its thread, until it has started.
+    starting: Option<worker::Starting>,
+}
+
+impl BlockDevice {
+    /// Waits until it can serve the guest.
+    pub(crate) fn started(&mut self) -> Result<(), DeviceError> {
+        started("block", self.starting.take())
+    }
 }
 
 /// A network card on the bus.
 pub(crate) struct NetDevice {
     pub function: Arc<dyn PciFunction>,
     pub counters: Arc<NetCounters>,
+    /// Its thread, until it has started.
+    starting: Option<worker::Starting>,
 }
 
-/// Makes a disk of `file` with `queues` request queues; the guest sees `serial` (cut to 20 bytes).
+impl NetDevice {
+    /// Waits until it can serve the guest.
+    pub(crate) fn started(&mut self) -> Result<(), DeviceError> {
+        started("network", self.starting.take())
+    }
+}
+
+fn started(device: &'static str, starting: Option<worker::Starting>) -> Result<(), DeviceError> {
+    let failed = |source| DeviceError::Start { device, source };
+    starting.map_or(Ok(()), |starting| starting.done().map_err(failed))
+}
+
+/// Makes a disk of `file` with `queues` request queues; the guest sees `serial` (cut to 20 bytes). Its thread is on its way.
 pub(crate) fn block(
     wiring: &Wiring,
     file: File,
@@ -87,17 +110,18 @@ pub(crate) fn block(
     };
     let disk = block_uring::UringDisk::open(file, (*wiring.memory).clone(), options)?;
     let (counters, caching) = (disk.counters(), disk.caching());
-    let device = blk::Blk::start(disk, serial, queues, confine)?;
+    let (device, starting) = blk::Blk::start(disk, serial, queues, confine)?;
     let bells = device.kicks().to_vec();
     let function = attach(wiring, Arc::new(device), bells)?;
     Ok(BlockDevice {
         function,
         counters,
         caching,
+        starting: Some(starting),
     })
 }
 
-/// Makes a network card of an open `tap`. Its packets must have a 12-byte header, which is set here.
+/// Makes a network card of an open `tap`. Its packets must have a 12-byte header, which is set here. Its thread is on its way.
 pub(crate) fn net(
     wiring: &Wiring,
     tap: OwnedFd,
@@ -111,10 +135,14 @@ pub(crate) fn net(
         mtu,
         queue_size: virtio::net::QUEUE_SIZE,
     };
-    let device = net::Net::start(tap, (*wiring.memory).clone(), config, confine)?;
+    let (device, starting) = net::Net::start(tap, (*wiring.memory).clone(), config, confine)?;
     let (counters, bells) = (device.counters(), device.kicks().to_vec());
     let function = attach(wiring, Arc::new(device), bells)?;
-    Ok(NetDevice { function, counters })
+    Ok(NetDevice {
+        function,
+        counters,
+        starting: Some(starting),
+    })
 }
 
 /// Makes an entropy device.

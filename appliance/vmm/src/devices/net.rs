@@ -12,7 +12,7 @@ use vmm_sys_util::eventfd::EventFd;
 use super::DeviceError;
 use super::net_server::Server;
 use super::tap::Tap;
-use super::worker::{Command, Confine, ThreadKind, Worker, event};
+use super::worker::{Command, Confine, Starting, ThreadKind, Worker, event};
 
 /// Frames since the device was made.
 #[derive(Debug, Default)]
@@ -48,7 +48,7 @@ impl Net {
         memory: GuestMemoryMmap,
         config: NetConfig,
         confine: &Confine,
-    ) -> Result<Self, DeviceError> {
+    ) -> Result<(Self, Starting), DeviceError> {
         let failed = |source: io::Error| DeviceError::Start {
             device: "network",
             source,
@@ -59,17 +59,18 @@ impl Net {
         ];
         let counters = Arc::new(NetCounters::default());
         let (its_kicks, its_counters) = (kicks.clone(), Arc::clone(&counters));
-        let worker = Worker::start("net", ThreadKind::Net, confine, move |mailbox| {
+        let (worker, starting) = Worker::start("net", ThreadKind::Net, confine, move |mailbox| {
             let server = Server::new(tap, memory, config, its_kicks, its_counters, mailbox)?;
             Ok(move || server.run())
         })
         .map_err(failed)?;
-        Ok(Net {
+        let net = Net {
             config,
             kicks,
             counters,
             worker,
-        })
+        };
+        Ok((net, starting))
     }
 
     /// The kicks of receive and transmit queue.

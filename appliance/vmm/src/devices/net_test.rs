@@ -102,13 +102,14 @@ fn bench(features: u64) -> Bench {
         mtu: 1500,
         queue_size: 64,
     };
-    let device = Net::start(
+    let (device, starting) = Net::start(
         Tap::new(fd).expect("tap"),
         memory.clone(),
         config,
         &unconfined(),
     )
     .expect("device");
+    starting.done().expect("started");
     let counters = device.counters();
     let mut driver = Driver::new(Arc::new(device), memory);
     driver.start(features);

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
@@ -131,6 +131,21 @@ impl Drop for CloseOnDrop {
     }
 }
 
+/// A thread on its way to where it is confined and ready.
+pub(crate) struct Starting(Receiver<io::Result<()>>);
+
+impl Starting {
+    /// Waits until it is there.
+    ///
+    /// # Errors
+    /// What kept it from that.
+    pub(crate) fn done(self) -> io::Result<()> {
+        self.0
+            .recv()
+            .map_err(|_| io::Error::other("the thread panicked while it started"))?
+    }
+}
+
 /// A running thread; dropping it tells the thread to stop and waits for that.
 pub(crate) struct Worker {
     mailbox: Arc<Mailbox>,
@@ -138,13 +153,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts a thread that runs what `prepare` makes, after confining itself. Returns when it is confined.
+    /// Starts a thread that runs what `prepare` makes, after confining itself.
     pub(crate) fn start<P, R>(
         name: &str,
         kind: ThreadKind,
         confine: &Confine,
         prepare: P,
-    ) -> io::Result<Self>
+    ) -> io::Result<(Self, Starting)>
     where
         P: FnOnce(Arc<Mailbox>) -> io::Result<R> + Send + 'static,
         R: FnOnce() + 'static,
@@ -172,10 +187,7 @@ impl Worker {
             mailbox,
             thread: Some(thread),
         };
-        started
-            .recv()
-            .map_err(|_| io::Error::other("the thread panicked while it started"))??;
-        Ok(worker)
+        Ok((worker, Starting(started)))
     }
 
     /// The thread's mailbox.
@@ -212,7 +224,8 @@ mod tests {
         ];
         for end in ends {
             let worker = Worker::start("test", ThreadKind::Block, &unconfined(), move |_| Ok(end));
-            let worker = worker.expect("a thread");
+            let (worker, starting) = worker.expect("a thread");
+            starting.done().expect("started");
             until("the end of the thread", || {
                 worker.mailbox().commands().is_none()
             });
@@ -224,13 +237,15 @@ mod tests {
     #[test]
     fn a_thread_that_cannot_prepare_or_be_confined_is_an_error() {
         let refused = |_: Arc<Mailbox>| -> io::Result<fn()> { Err(io::Error::other("no ring")) };
-        let failed = Worker::start("test", ThreadKind::Net, &unconfined(), refused);
+        let begun = Worker::start("test", ThreadKind::Net, &unconfined(), refused);
+        let failed = begun.and_then(|(_worker, starting)| starting.done());
         assert_eq!(
             failed.err().map(|error| error.to_string()).as_deref(),
             Some("no ring")
         );
         let confine: Confine = Arc::new(|_| Err(io::Error::other("no filter")));
-        let failed = Worker::start("test", ThreadKind::Net, &confine, |_| Ok(|| ()));
+        let begun = Worker::start("test", ThreadKind::Net, &confine, |_| Ok(|| ()));
+        let failed = begun.and_then(|(_worker, starting)| starting.done());
         assert_eq!(
             failed.err().map(|error| error.to_string()).as_deref(),
             Some("no filter")

@@ -73,8 +73,6 @@ pub struct Nic<F> {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Host<F> {
-    /// The KVM device.
-    pub kvm: F,
     /// The guest's memory: [`crate::memory::create`].
     pub memory: F,
     /// The console's ring file: [`crate::console::create`].
@@ -87,6 +85,8 @@ pub struct Host<F> {
 pub(crate) struct ProcessConfig<F> {
     pub(crate) machine: MachineConfig<F>,
     pub(crate) sockets: Sockets<F>,
+    /// Where standard error goes from now on.
+    pub(crate) stderr: Option<F>,
 }
 
 /// Where the daemon is heard.
@@ -99,6 +99,24 @@ pub(crate) struct Sockets<F> {
     pub(crate) first: F,
     /// The user that may connect to the listener.
     pub(crate) peer_uid: u32,
+}
+
+impl<F> ProcessConfig<F> {
+    /// The same with every descriptor replaced.
+    pub(crate) fn try_map<G, E>(
+        self,
+        mut map: impl FnMut(F) -> Result<G, E>,
+    ) -> Result<ProcessConfig<G>, E> {
+        Ok(ProcessConfig {
+            sockets: Sockets {
+                listener: map(self.sockets.listener)?,
+                first: map(self.sockets.first)?,
+                peer_uid: self.sockets.peer_uid,
+            },
+            stderr: self.stderr.map(&mut map).transpose()?,
+            machine: self.machine.try_map(map)?,
+        })
+    }
 }
 
 impl<F> MachineConfig<F> {
@@ -130,7 +148,6 @@ impl<F> MachineConfig<F> {
                 .collect::<Result<_, _>>()?,
             rng: self.rng,
             host: Host {
-                kvm: map(self.host.kvm)?,
                 memory: map(self.host.memory)?,
                 console: map(self.host.console)?,
             },

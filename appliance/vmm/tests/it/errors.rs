@@ -128,10 +128,14 @@ async fn numbers_out_of_range() {
 #[tokio::test]
 async fn descriptors_that_are_not_what_they_should_be() {
     let lab = Lab::new();
-    let mut machine = lab.machine(&good(), 16);
-    machine.host.kvm = lab.file("null", b"");
-    let message = refusal(&lab, machine).await;
-    assert!(message.contains("not /dev/kvm"), "{message}");
+    let prepared = lab.prepare(lab.file("null", b"")).await.expect("a process");
+    let spec = lab.spec(lab.socket(), lab.machine(&good(), 16));
+    match vmm::launch(prepared, spec).await {
+        Err(LaunchError::Start(error)) => {
+            assert!(error.to_string().contains("not /dev/kvm"), "{error}")
+        }
+        other => panic!("{:?}", other.map(|launched| launched.process.kill())),
+    }
     let mut machine = lab.machine(&good(), 16);
     machine.host.console = lab.file("no-ring", b"text");
     let message = refusal(&lab, machine).await;

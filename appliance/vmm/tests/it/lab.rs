@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use vmm::console::{self, ConsoleReader};
-use vmm::launch::{LaunchError, LaunchSpec, Launched, wait};
+use vmm::launch::{LaunchError, LaunchSpec, Launched, Prepared, ProcessSpec, wait};
 use vmm::protocol::{Boot, Event, ExitReason, Host, Kernel, MachineConfig};
 
 /// The longest any of these guests may take.
@@ -71,7 +71,6 @@ impl Lab {
             initrd: None,
             cmdline: String::new(),
         };
-        let kvm = hypervisor::Kvm::open(Path::new("/dev/kvm")).expect("these tests need /dev/kvm");
         MachineConfig {
             vcpus: 1,
             memory_bytes: mib * MIB,
@@ -80,7 +79,6 @@ impl Lab {
             nics: Vec::new(),
             rng: false,
             host: Host {
-                kvm: kvm.as_fd().try_clone_to_owned().expect("a descriptor"),
                 memory: vmm::memory::create(mib * MIB).expect("guest memory"),
                 console: self.ring_file().into(),
             },
@@ -96,27 +94,36 @@ impl Lab {
         socket: PathBuf,
         machine: MachineConfig<OwnedFd>,
     ) -> Result<Launched, LaunchError> {
+        let prepared = self.prepare(kvm()).await?;
+        vmm::launch(prepared, self.spec(socket, machine)).await
+    }
+
+    /// What is to run in a process.
+    pub fn spec(&self, socket: PathBuf, machine: MachineConfig<OwnedFd>) -> LaunchSpec {
+        let stderr = std::io::stderr().as_fd().try_clone_to_owned();
+        LaunchSpec {
+            socket,
+            stderr: Some(stderr.expect("a descriptor")),
+            machine,
+        }
+    }
+
+    /// A process that waits for its machine.
+    pub async fn prepare(&self, kvm: OwnedFd) -> Result<Prepared, LaunchError> {
         // Each process has a user of its own, as in production.
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let id = 62_000 + NEXT.fetch_add(1, Ordering::Relaxed) % 1000;
         let executable = File::open(env!("CARGO_BIN_EXE_vmm-process")).expect("the executable");
-        let spec = LaunchSpec {
+        vmm::launch::prepare(ProcessSpec {
             executable: Arc::new(executable.into()),
+            kvm: Arc::new(kvm),
             arguments: vec!["vmm".into()],
             uid: id,
             gid: id,
             cgroups: Vec::new(),
             limits: jail::Limits::default(),
-            socket,
-            stderr: Some(
-                std::io::stderr()
-                    .as_fd()
-                    .try_clone_to_owned()
-                    .expect("a descriptor"),
-            ),
-            machine,
-        };
-        vmm::launch(spec).await
+        })
+        .await
     }
 
     /// Runs a machine to its end by itself; returns the events after the start and the exit status.
@@ -146,6 +153,12 @@ impl Lab {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
+}
+
+/// The KVM device.
+pub fn kvm() -> OwnedFd {
+    let kvm = hypervisor::Kvm::open(Path::new("/dev/kvm")).expect("these tests need /dev/kvm");
+    kvm.as_fd().try_clone_to_owned().expect("a descriptor")
 }
 
 /// Ends a process when a test fails.

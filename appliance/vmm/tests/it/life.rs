@@ -1,9 +1,38 @@
 //! Starts, ends, resets, and the daemon that comes and goes.
 
+use vmm::launch::LaunchError;
 use vmm::protocol::{Event, ExitReason, ResetCause};
 
 use crate::guest::Guest;
-use crate::lab::{KillOnDrop, Lab, last_reason, within};
+use crate::lab::{DEADLINE, KillOnDrop, Lab, kvm, last_reason, within};
+
+#[tokio::test]
+async fn a_process_without_a_machine_ends_with_its_launcher_s_interest() {
+    let prepared = Lab::new().prepare(kvm()).await.expect("a process");
+    assert!(prepared.waits());
+    let folder = std::path::PathBuf::from(format!("/proc/{}", prepared.pid().expect("a pid")));
+    assert!(folder.exists());
+    drop(prepared);
+    assert!(!folder.exists(), "it is ended and reaped");
+}
+
+#[tokio::test]
+async fn a_process_that_ended_before_its_machine_came_is_an_error() {
+    let lab = Lab::new();
+    let prepared = lab.prepare(kvm()).await.expect("a process");
+    let process = jail::Process::adopt(prepared.pid().expect("a pid"), None);
+    let process = process.expect("adoptable").expect("running");
+    process.kill().expect("killed");
+    assert!(process.wait(Some(DEADLINE)).expect("waited for").is_some());
+    assert!(!prepared.waits());
+    let machine = lab.machine(&Guest::new().spin().elf(), 16);
+    let launched = vmm::launch(prepared, lab.spec(lab.socket(), machine)).await;
+    assert!(
+        matches!(launched, Err(LaunchError::Prepare { .. })),
+        "{:?}",
+        launched.map(|launched| launched.process.kill())
+    );
+}
 
 #[tokio::test]
 async fn a_guest_prints_and_powers_off() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use vmm::console::ConsoleReader;
-use vmm::launch::{LaunchSpec, Launched};
+use vmm::launch::{LaunchSpec, Launched, ProcessSpec};
 use vmm::protocol::{Boot, DeviceStatus, Disk, Event, Host, Kernel, MachineConfig};
 
 use crate::float;
@@ -66,23 +66,26 @@ impl Guest {
             nics: Vec::new(),
             rng: false,
             host: Host {
-                kvm: kvm.as_fd().try_clone_to_owned()?,
                 memory: vmm::memory::create(MEMORY_BYTES)?,
                 console: ring.try_clone()?.into(),
             },
         };
-        let launched = vmm::launch::launch(LaunchSpec {
+        let process = vmm::launch::prepare(ProcessSpec {
             executable: Arc::new(open(Path::new("/proc/self/exe"))?.into()),
+            kvm: Arc::new(kvm.as_fd().try_clone_to_owned()?),
             arguments: vec!["vmm".into()],
             uid: USER,
             gid: USER,
             cgroups: Vec::new(),
             limits: jail::Limits::default(),
+        })
+        .await?;
+        let spec = LaunchSpec {
             socket: folder.join("control"),
             stderr: Some(std::io::stderr().as_fd().try_clone_to_owned()?),
             machine,
-        })
-        .await?;
+        };
+        let launched = vmm::launch(process, spec).await?;
         let mut guest = Guest {
             launched,
             console: ConsoleReader::new(ring)?,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::resource::{UsageWho, getrusage};
-use vmm::launch::{LaunchSpec, Launched};
+use vmm::launch::{LaunchSpec, Launched, Prepared, ProcessSpec};
 use vmm::protocol::{Boot, Disk, Event, Host, Kernel, MachineConfig, Nic};
 
 use crate::{Options, milliseconds, now_ns};
@@ -18,6 +18,8 @@ const USER: u32 = 62_500;
 const DISK_BYTES: u64 = 1 << 30;
 /// The longest one start may take.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Enough for a process to come to where it waits.
+const SETTLING: Duration = Duration::from_millis(30);
 /// `TUNSETIFF` of linux/if_tun.h and the size of its `struct ifreq`, whose flags follow a name of 16 bytes.
 const TUNSETIFF: libc::c_ulong = 0x4004_54CA;
 const IFREQ_BYTES: usize = 40;
@@ -32,12 +34,20 @@ pub struct Sample {
     pub private_kib: f64,
 }
 
+/// What is started.
+#[derive(Clone, Copy, Default)]
+pub struct Variant {
+    /// With a disk, an interface and an entropy device.
+    pub devices: bool,
+    /// In a process that waits for its machine, as the daemon keeps one.
+    pub ahead: bool,
+}
+
 pub struct Launcher {
-    executable: Arc<OwnedFd>,
+    process: ProcessSpec,
     probe: PathBuf,
     folder: PathBuf,
     memory_bytes: u64,
-    kvm: hypervisor::Kvm,
     tap: OwnedFd,
 }
 
@@ -57,21 +67,37 @@ pub fn cpu_ms() -> Result<f64> {
 impl Launcher {
     pub fn new(options: &Options, folder: &Path) -> Result<Self> {
         File::create_new(folder.join("disk"))?.set_len(DISK_BYTES)?;
+        let kvm = hypervisor::Kvm::open(Path::new("/dev/kvm"))?;
         Ok(Self {
-            executable: Arc::new(open(&options.programs.join("ashlard"))?.into()),
+            process: ProcessSpec {
+                executable: Arc::new(open(&options.programs.join("ashlard"))?.into()),
+                kvm: Arc::new(kvm.as_fd().try_clone_to_owned()?),
+                arguments: vec!["vmm".into()],
+                uid: USER,
+                gid: USER,
+                cgroups: Vec::new(),
+                limits: jail::Limits::default(),
+            },
             probe: options.probe.clone(),
             folder: folder.to_owned(),
             memory_bytes: options.memory_mib << 20,
-            kvm: hypervisor::Kvm::open(Path::new("/dev/kvm"))?,
             tap: tap()?,
         })
     }
 
     /// Starts a vmm, waits for its guest's first byte, ends it.
-    pub async fn run(&self, devices: bool) -> Result<Sample> {
+    pub async fn run(&self, variant: Variant) -> Result<Sample> {
         let cpu = cpu_ms()?;
+        let ahead = match variant.ahead {
+            true => Some(self.prepare().await?),
+            false => None,
+        };
         let begin = now_ns()?;
-        let mut launched = self.launch(devices).await?;
+        let process = match ahead {
+            Some(process) => process,
+            None => vmm::launch::prepare(self.process.clone()).await?,
+        };
+        let mut launched = self.launch(process, variant.devices).await?;
         let first_output_ns = loop {
             match tokio::time::timeout(PATIENCE, launched.events.next()).await? {
                 Some(Event::FirstOutput { monotonic_ns }) => break monotonic_ns,
@@ -97,7 +123,14 @@ impl Launcher {
         })
     }
 
-    async fn launch(&self, devices: bool) -> Result<Launched> {
+    /// A process that has done all it can before it has a machine.
+    async fn prepare(&self) -> Result<Prepared> {
+        let process = vmm::launch::prepare(self.process.clone()).await?;
+        tokio::time::sleep(SETTLING).await;
+        Ok(process)
+    }
+
+    async fn launch(&self, process: Prepared, devices: bool) -> Result<Launched> {
         let console = File::options()
             .read(true)
             .write(true)
@@ -135,23 +168,16 @@ impl Launcher {
             nics,
             rng: devices,
             host: Host {
-                kvm: self.kvm.as_fd().try_clone_to_owned()?,
                 memory: vmm::memory::create(self.memory_bytes)?,
                 console: console.into(),
             },
         };
-        Ok(vmm::launch::launch(LaunchSpec {
-            executable: Arc::clone(&self.executable),
-            arguments: vec!["vmm".into()],
-            uid: USER,
-            gid: USER,
-            cgroups: Vec::new(),
-            limits: jail::Limits::default(),
+        let spec = LaunchSpec {
             socket: self.folder.join("control"),
             stderr: Some(std::io::stderr().as_fd().try_clone_to_owned()?),
             machine,
-        })
-        .await?)
+        };
+        Ok(vmm::launch(process, spec).await?)
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - the floor: a minimal KVM program that runs the same guest (`floor`), alone and with the start of its process; twice a
 //!   round (A/A);
-//! - `vmm::launch` of a jailed vmm, without devices, and with a disk and an interface;
+//! - a jailed vmm, without devices, and with a disk and an interface, the latter also in a process started ahead;
 //! - RunInstances on a daemon of its own, with its network and security group.
 //!
 //! `start [--rounds N] [--memory-mib N] [--without-api]`; needs KVM and root, as the daemon does. `floor`, `ashlard` and `ashlar` are
@@ -76,6 +76,7 @@ struct Rounds {
     again: Vec<floor::Sample>,
     bare: Vec<launched::Sample>,
     devices: Vec<launched::Sample>,
+    ahead: Vec<launched::Sample>,
     api: Vec<api::Sample>,
 }
 
@@ -90,8 +91,12 @@ async fn measure(options: &Options) -> Result<(Rounds, Option<f64>)> {
     // The first round warms caches and is not counted.
     for round in 0..=options.rounds {
         let floor = floor::run(options)?;
-        let bare = launcher.run(false).await?;
-        let devices = launcher.run(true).await?;
+        let mut variant = launched::Variant::default();
+        let bare = launcher.run(variant).await?;
+        variant.devices = true;
+        let devices = launcher.run(variant).await?;
+        variant.ahead = true;
+        let ahead = launcher.run(variant).await?;
         let through_api = api.as_mut().map(api::Api::run).transpose()?;
         let again = floor::run(options)?;
         if round > 0 {
@@ -99,6 +104,7 @@ async fn measure(options: &Options) -> Result<(Rounds, Option<f64>)> {
             rounds.again.push(again);
             rounds.bare.push(bare);
             rounds.devices.push(devices);
+            rounds.ahead.push(ahead);
             rounds.api.extend(through_api);
         } else if let Some(api) = &mut api {
             api.begin()?;
@@ -165,6 +171,11 @@ fn print(rounds: &Rounds, api_cpu_ms: Option<f64>) -> Value {
             "vmm with disk and interface",
             "  of that until the guest starts, with devices",
             &rounds.devices,
+        ),
+        (
+            "the same in a process started ahead",
+            "  of that until the guest starts, so",
+            &rounds.ahead,
         ),
     ] {
         let whole = Line::new(name, samples.iter().map(|sample| sample.first_output_ms));
