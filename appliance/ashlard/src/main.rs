@@ -48,6 +48,8 @@ fn main() -> ExitCode {
 fn next_step(error: &anyhow::Error) -> Option<&str> {
     error.chain().find_map(|cause| {
         let pool = cause.downcast_ref().map(pool::PoolError::next_step);
-        pool.or_else(|| cause.downcast_ref::<control::ControlError>()?.next_step())
+        let store = cause.downcast_ref().map(store::StoreError::next_step);
+        pool.or(store)
+            .or_else(|| cause.downcast_ref::<control::ControlError>()?.next_step())
     })
 }

@@ -22,6 +22,7 @@ use std::{
     path::Path,
     sync::Arc,
 };
+use store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -53,8 +54,11 @@ async fn serve(options: Serve) -> Result<()> {
     let _hang_up = signal(SignalKind::hangup()).context("cannot ignore SIGHUP")?;
 
     let settings = options.settings()?;
+    private_folder(&options.folders.state)?;
+    // Before anything in the folders is touched: they may be another daemon's.
+    let store = Store::open(&options.folders.state)?;
     let ports = ports(&options)?;
-    let control = Control::open(settings, ports).await?;
+    let control = Control::open_on(store, settings, ports).await?;
     let listeners = listeners(&options).await?;
     announce(&options, &listeners)?;
     let stop = async {
@@ -72,7 +76,6 @@ async fn serve(options: Serve) -> Result<()> {
 /// Everything the control plane needs of this machine.
 pub fn ports(options: &Serve) -> Result<Ports> {
     let folders = &options.folders;
-    private_folder(&folders.state)?;
     private_folder(&folders.pool())?;
     Ok(Ports {
         machines: Arc::new(HostMachines::new(Some(&options.kvm), folders.machines())?),

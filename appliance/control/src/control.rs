@@ -11,6 +11,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
+use store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use types::ImageId;
 
@@ -35,12 +36,23 @@ pub(crate) struct Inner {
 }
 
 impl Control {
-    /// Opens the store, adopts the machines that still run, removes what nobody owns, and starts the reconcilers.
+    /// Opens the store and goes on as [`open_on`](Self::open_on).
     ///
     /// # Errors
-    /// When another daemon holds the state folder, the store cannot be read, or the machines cannot be listed.
+    /// When another daemon holds the state folder; and as for `open_on`.
     pub async fn open(settings: Settings, ports: Ports) -> Result<Self> {
-        let core = Arc::new(blocking(move || Core::open(settings, ports)).await??);
+        let folder = settings.state_folder.clone();
+        let store = blocking(move || Store::open(&folder)).await??;
+        Self::open_on(store, settings, ports).await
+    }
+
+    /// Adopts the machines that still run, removes what nobody owns, and starts the reconcilers. For callers whose ports
+    /// may only be made by the one who holds the state folder.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the machines cannot be listed.
+    pub async fn open_on(store: Store, settings: Settings, ports: Ports) -> Result<Self> {
+        let core = Arc::new(blocking(move || Core::open(store, settings, ports)).await??);
         let (tasks, end) = (TaskTracker::new(), CancellationToken::new());
         let networks = Arc::new(Networks::new(core.clone()));
         let disks = Disks::new(core.clone());
@@ -50,8 +62,8 @@ impl Control {
             tasks.clone(),
             end.clone(),
         ));
-        let events = core.ports.machines.events();
-        reconcile::adopt(&core, &networks, &instances).await?;
+        let mut events = core.ports.machines.events();
+        reconcile::adopt(&core, &networks, &instances, &mut events).await?;
         reconcile::spawn(&core, &networks, &instances, &disks, events, &tasks, &end);
         let uploads = Mutex::default();
         Ok(Self {

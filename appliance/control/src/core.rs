@@ -47,9 +47,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Core {
-    /// Opens the store and replays the ledger. Blocks.
-    pub(crate) fn open(settings: Settings, ports: Ports) -> Result<Self> {
-        let store = Store::open(&settings.state_folder)?;
+    /// Replays the ledger in the store. Blocks.
+    pub(crate) fn open(store: Store, settings: Settings, ports: Ports) -> Result<Self> {
         let wanted = settings
             .host
             .unwrap_or_else(|| HostId::generate(ports.entropy.random()));

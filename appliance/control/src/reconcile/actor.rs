@@ -16,9 +16,9 @@ use crate::{
     core::{Core, Transaction, blocking},
     model::{Disk, DiskState, EventSubject, Instance, Intent, StopReason},
     placing::CUSTOM_TYPE,
-    ports::{Machine, MachineEvent, MachineEventKind, MachineExit, PortErrorKind},
+    ports::{MachineEvent, MachineEventKind, MachineExit, PortErrorKind},
     reconcile::{
-        Instances, Networks,
+        Found, Instances, Networks,
         plan::{Observed, Plan, Step, plan},
         release,
         start::{self, Started},
@@ -75,10 +75,15 @@ impl Actor {
         networks: Arc<Networks>,
         instances: Arc<Instances>,
         id: InstanceId,
-        machine: Option<Machine>,
+        found: Found,
         inbox: mpsc::Receiver<MachineEvent>,
         wake: Arc<Notify>,
     ) -> Self {
+        let (machine, exit) = match found {
+            Found::Machine(machine) => (Some(machine), None),
+            Found::Ended(exit) => (None, Some(exit)),
+            Found::Nothing => (None, None),
+        };
         let first_output = machine
             .as_ref()
             .and_then(|machine| Some((machine.run, machine.first_output_ns?)));
@@ -89,6 +94,7 @@ impl Actor {
             id,
             observed: Observed {
                 machine,
+                exit,
                 ..Observed::default()
             },
             started: None,

@@ -2,8 +2,8 @@
 
 use crate::{
     core::{Core, lock},
-    ports::{Machine, MachineEvent},
-    reconcile::{Networks, actor::Actor},
+    ports::MachineEvent,
+    reconcile::{Found, Networks, actor::Actor},
 };
 use std::{
     collections::HashMap,
@@ -58,11 +58,11 @@ impl Instances {
             handle.wake.notify_one();
             return;
         }
-        self.adopt(id, None);
+        self.adopt(id, Found::Nothing);
     }
 
     /// Begins to look after an instance that has, or has not, a machine.
-    pub(crate) fn adopt(self: &Arc<Self>, id: InstanceId, machine: Option<Machine>) {
+    pub(crate) fn adopt(self: &Arc<Self>, id: InstanceId, found: Found) {
         let mut actors = lock(&self.actors);
         if let Some(handle) = actors.get(&id) {
             handle.wake.notify_one();
@@ -82,7 +82,7 @@ impl Instances {
             self.networks.clone(),
             self.clone(),
             id,
-            machine,
+            found,
             inbox,
             wake,
         );

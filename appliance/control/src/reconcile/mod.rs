@@ -26,7 +26,7 @@ use crate::{
     Result,
     core::Core,
     model::{Instance, Intent, State},
-    ports::{Machine, MachineEvent},
+    ports::{Machine, MachineEvent, MachineEventKind, MachineExit},
     use_cases::begin_start,
 };
 use std::{collections::HashMap, sync::Arc};
@@ -42,10 +42,12 @@ pub(crate) async fn adopt(
     core: &Arc<Core>,
     networks: &Arc<Networks>,
     instances: &Arc<Instances>,
+    events: &mut mpsc::Receiver<MachineEvent>,
 ) -> Result<()> {
     let records = core.list::<Instance>()?;
     let mut machines: HashMap<InstanceId, Machine> = HashMap::new();
-    for machine in core.ports.machines.adopt().await? {
+    let (found, early) = look_around(core, events).await?;
+    for machine in found {
         if records.iter().any(|record| record.id == machine.instance) {
             tracing::info!(instance = %machine.instance, pid = machine.pid, "machine adopted");
             machines.insert(machine.instance, machine);
@@ -54,33 +56,73 @@ pub(crate) async fn adopt(
             core.ports.machines.kill(machine.instance).await?;
         }
     }
+    let (mut exits, mut others) = (HashMap::new(), Vec::new());
+    for event in early {
+        match event.kind {
+            MachineEventKind::Exited(exit) if !machines.contains_key(&event.instance) => {
+                exits.insert(event.instance, exit);
+            }
+            _ => others.push(event),
+        }
+    }
     let running = |record: &&Instance| machines.contains_key(&record.id);
     networks.resume(records.iter().filter(running)).await?;
     if core.settings.restart_vanished {
-        restart_vanished(core, &records, &machines).await?;
+        let vanished = |record: &&Instance| {
+            !machines.contains_key(&record.id) && !exits.contains_key(&record.id)
+        };
+        restart_vanished(core, records.iter().filter(vanished)).await?;
     }
     for record in &records {
-        instances.adopt(record.id, machines.remove(&record.id));
+        let found = match (machines.remove(&record.id), exits.remove(&record.id)) {
+            (Some(machine), _) => Found::Machine(machine),
+            (None, Some(exit)) => Found::Ended(exit),
+            (None, None) => Found::Nothing,
+        };
+        instances.adopt(record.id, found);
     }
+    // Of machines that were adopted: they have somebody to tell now.
+    others.into_iter().for_each(|event| instances.tell(event));
     Ok(())
+}
+
+/// What a new daemon found of an instance's machine.
+pub(crate) enum Found {
+    /// It runs.
+    Machine(Machine),
+    /// It ended while no daemon ran, and left word how.
+    Ended(MachineExit),
+    /// Nothing, or the daemon is not new.
+    Nothing,
+}
+
+/// The machines there are, and what was told of any meanwhile: there may be more of that than the channel holds.
+async fn look_around(
+    core: &Core,
+    events: &mut mpsc::Receiver<MachineEvent>,
+) -> Result<(Vec<Machine>, Vec<MachineEvent>)> {
+    let mut early = Vec::new();
+    let mut adopting = core.ports.machines.adopt();
+    let found = loop {
+        tokio::select! {
+            found = &mut adopting => break found?,
+            Some(event) = events.recv() => early.push(event),
+        }
+    };
+    while let Ok(event) = events.try_recv() {
+        early.push(event);
+    }
+    Ok((found, early))
 }
 
 /// Has instances started again that ran when the host went down.
 async fn restart_vanished(
     core: &Arc<Core>,
-    records: &[Instance],
-    machines: &HashMap<InstanceId, Machine>,
+    vanished: impl Iterator<Item = &Instance>,
 ) -> Result<()> {
-    let vanished = |record: &&Instance| {
-        record.state == State::Running
-            && record.intent == Intent::Running
-            && !machines.contains_key(&record.id)
-    };
-    let ids: Vec<InstanceId> = records
-        .iter()
-        .filter(vanished)
-        .map(|record| record.id)
-        .collect();
+    let ran =
+        |record: &&Instance| record.state == State::Running && record.intent == Intent::Running;
+    let ids: Vec<InstanceId> = vanished.filter(ran).map(|record| record.id).collect();
     if ids.is_empty() {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use control::{
     Control, ErrorKind,
     commands::DiskFilter,
     model::{DiskState, State, StopReason},
-    ports::{Machine, MachineExit},
+    ports::{Machine, MachineEvent, MachineEventKind, MachineExit},
 };
 use types::{ByteCount, DiskId, ImageId, InstanceId, InterfaceId, VpcId};
 
@@ -82,6 +82,33 @@ async fn or_started_again_where_that_is_wanted() {
         control.instance(stopped).await.unwrap().state,
         State::Stopped
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_a_machine_ended_meanwhile_is_told_and_it_is_not_started_again() {
+    let world = World::new();
+    let control = world.start().await;
+    let image = image(&control).await;
+    let off = run_one(&control, image.id).await.id;
+    let vanished = run_one(&control, image.id).await.id;
+    world.stop(control.clone()).await;
+    drop(control);
+    let run = world.things().machines[&off].run;
+    world.things().machines.clear();
+    let kind = MachineEventKind::Exited(MachineExit::PowerOff);
+    let event = MachineEvent {
+        instance: off,
+        run,
+        kind,
+    };
+    world.things().ended = vec![event; 5000];
+    let mut settings = world.settings();
+    settings.restart_vanished = true;
+    let control = Control::open(settings, world.ports()).await.unwrap();
+    let stopped = reach(&control, off, State::Stopped).await;
+    assert_eq!(stopped.stop_reason, Some(StopReason::GuestPowerOff));
+    let running = reach(&control, vanished, State::Running).await;
+    assert_eq!(running.run, 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -71,7 +71,15 @@ impl Machines for World {
     }
 
     async fn adopt(&self) -> PortResult<Vec<Machine>> {
-        Ok(self.call("adopt")?.machines.values().cloned().collect())
+        let (sender, ended) = {
+            let mut things = self.call("adopt")?;
+            (things.events.clone(), std::mem::take(&mut things.ended))
+        };
+        // More than the channel holds, perhaps: somebody listens meanwhile.
+        for event in ended {
+            sender.as_ref().unwrap().send(event).await.unwrap();
+        }
+        Ok(self.things().machines.values().cloned().collect())
     }
 
     async fn power_button(&self, instance: InstanceId) -> PortResult<()> {

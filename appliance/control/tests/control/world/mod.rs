@@ -45,6 +45,8 @@ pub struct Asked {
 #[derive(Default)]
 pub struct Things {
     pub machines: BTreeMap<InstanceId, Machine>,
+    /// What the next daemon is told of machines that ended before it.
+    pub ended: Vec<MachineEvent>,
     pub asked: BTreeMap<InstanceId, Asked>,
     pub guest: Guest,
     /// Whether a guest writes to its console as soon as it runs.
