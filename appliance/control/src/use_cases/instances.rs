@@ -383,8 +383,24 @@ fn permit(instance: &Instance, operation: Operation) -> Result<()> {
                 "IncorrectInstanceStatus",
                 message,
             )
-            .with_next_step("Wait for that state, or bring it about.")
+            .with_next_step(advice(operation, instance.state))
         })
+}
+
+/// What to do when `operation` is not permitted in `state`.
+fn advice(operation: Operation, state: State) -> &'static str {
+    match operation {
+        Operation::Release { .. } => "Stop it first, or release it with force.",
+        Operation::Start if state == State::Stopping => {
+            "Wait until it is Stopped, or stop it with force."
+        }
+        Operation::Start => "It needs no start; to run it anew, reboot it.",
+        Operation::Stop { .. } if state == State::Stopping => "Wait, or stop it with force.",
+        Operation::Stop { .. } => "It needs no stop; to run it, start it.",
+        Operation::Reboot | Operation::ConsoleInput => {
+            "Wait until it is Running; if it is Stopped, start it."
+        }
+    }
 }
 
 fn lets_through(filter: &InstanceFilter, instance: &Instance) -> bool {
