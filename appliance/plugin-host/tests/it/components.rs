@@ -1,4 +1,6 @@
-//! Components made from text, and the questions they are asked.
+//! What components under test are asked, and where.
+
+pub use crate::text::{billing, scheduler};
 
 use placement::{HostRow, HostTable, PlacementRequest};
 use plugin_host::{Limits, Parameters, PluginHost};
@@ -9,8 +11,6 @@ use std::{
     time::Duration,
 };
 use types::{ByteCount, HostId, InstanceId};
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
 
 /// A folder that goes away with it.
 pub struct Folder(PathBuf);
@@ -64,59 +64,6 @@ pub fn limits() -> Limits {
 pub fn parameters(pairs: &[(&str, &str)]) -> Parameters {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
     pairs.iter().map(owned).collect()
-}
-
-/// A component of `world` around a core module.
-pub fn component(world: &str, module: &str) -> Vec<u8> {
-    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/wit");
-    let mut resolve = Resolve::default();
-    let (package, _) = resolve.push_dir(wit).unwrap();
-    let world = resolve.select_world(&[package], Some(world)).unwrap();
-    let mut module = wat::parse_str(module).unwrap();
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8, false).unwrap();
-    let mut encoder = ComponentEncoder::default();
-    let encoder = encoder.validate(true).module(&module).unwrap();
-    encoder.encode().unwrap()
-}
-
-/// What every core module needs: memory, an allocator that never frees, and `check-configuration` that finds all well.
-/// Address 1024 holds an `ok` without a value.
-const COMMON: &str = r#"
-  (memory (export "memory") 2)
-  (global $free (mut i32) (i32.const 8192))
-  (func (export "cabi_realloc") (param $old i32) (param $was i32) (param $align i32) (param $size i32) (result i32)
-    (local $at i32)
-    (local.set $at (i32.and
-      (i32.add (global.get $free) (i32.sub (local.get $align) (i32.const 1)))
-      (i32.sub (i32.const 0) (local.get $align))))
-    (global.set $free (i32.add (local.get $at) (local.get $size)))
-    (block $fits (loop $grow
-      (br_if $fits (i32.le_u (global.get $free) (i32.mul (memory.size) (i32.const 65536))))
-      (br_if $grow (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))
-      unreachable))
-    (local.get $at))
-"#;
-
-/// A scheduler whose `filter-and-score` runs `body` and returns the address that leaves on the stack; `more` comes before it.
-pub fn scheduler(more: &str, body: &str) -> Vec<u8> {
-    let module = format!(
-        r#"(module {more} {COMMON}
-          (func (export "ashlar:policy/scheduling@0.1.0#check-configuration") (param i32 i32) (result i32)
-            (i32.const 1024))
-          (func (export "ashlar:policy/scheduling@0.1.0#filter-and-score") (param i32) (result i32) {body}))"#
-    );
-    component("scheduler", &module)
-}
-
-/// A billing policy whose `rate` runs `body`.
-pub fn billing(more: &str, body: &str) -> Vec<u8> {
-    let module = format!(
-        r#"(module {more} {COMMON}
-          (func (export "ashlar:policy/rating@0.1.0#check-configuration") (param i32 i32) (result i32)
-            (i32.const 1024))
-          (func (export "ashlar:policy/rating@0.1.0#rate") (param i32 i32 i32 i32 i32 i32) (result i32) {body}))"#
-    );
-    component("billing", &module)
 }
 
 /// Words as the bytes of a data segment.

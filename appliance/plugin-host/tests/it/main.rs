@@ -6,3 +6,4 @@ mod guarded;
 mod hostile;
 mod load;
 mod samples;
+mod text;

@@ -1,0 +1,126 @@
+//! Policies that misbehave: the built-in one decides in their place, soon, and everybody is told.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::site::{Site, poll, text};
+use crate::text::{billing, scheduler};
+
+const LOOP: &str = "(loop $l (br $l)) unreachable";
+const EAT: &str =
+    "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
+/// A call may take 50 ms; the rest is for slow machines.
+const SOON: Duration = Duration::from_secs(3);
+
+/// A host with this one policy of somebody's.
+fn site(name: &str, bytes: &[u8]) -> Result<(tempfile::TempDir, Site)> {
+    let folder = tempfile::Builder::new().prefix("ash").tempdir()?;
+    fs::write(folder.path().join(format!("{name}.wasm")), bytes)?;
+    let path = folder.path().to_str().context("not UTF-8")?;
+    let site = Site::new(&["--plugins", path, "--metering-interval-ms", "300"])?;
+    Ok((folder, site))
+}
+
+/// Runs an instance; returns its decision and how `ashlar plugins` shows the policy.
+fn placed(site: &Site, name: &str) -> Result<(serde_json::Value, serde_json::Value)> {
+    let start = Instant::now();
+    let instance = site.launch("poweroff", &["--wait-output"])?;
+    ensure!(start.elapsed() < SOON, "it took {:?}", start.elapsed());
+    let decision = text(&site.show(&instance)?, "decision_id")?;
+    let decision = site.host.cli(&["decisions", "show", &decision])?;
+    ensure!(decision["host_id"].is_string(), "{decision}");
+    ensure!(
+        decision.get("module_sha256").is_none(),
+        "not the built-in policy's: {decision}"
+    );
+    Ok((decision, shown(site, name)?))
+}
+
+fn shown(site: &Site, name: &str) -> Result<serde_json::Value> {
+    let all = site.host.cli(&["plugins"])?;
+    let list = all
+        .as_array()
+        .or(all["items"].as_array())
+        .context("no list")?;
+    let found = list.iter().find(|plugin| plugin["name"] == name);
+    found
+        .cloned()
+        .with_context(|| format!("no {name} in {all}"))
+}
+
+#[test]
+fn schedulers_that_fail_while_they_decide_are_replaced_call_by_call() -> Result<()> {
+    for (name, body, words) in [
+        ("scheduler-loop", LOOP, &["50 ms", "instructions"][..]),
+        ("scheduler-eat", EAT, &["32 MiB"]),
+        ("scheduler-trap", "unreachable", &["unreachable"]),
+    ] {
+        let (_folder, site) = site(name, &scheduler("", body))?;
+        let says_why = |text: &str| words.iter().any(|word| text.contains(word));
+        let (decision, plugin) = placed(&site, name)?;
+        let reason = text(&decision, "fallback_reason")?;
+        ensure!(says_why(&reason) && reason.contains(name), "{reason}");
+        ensure!(says_why(&text(&plugin, "last_error")?), "{plugin}");
+        ensure!(plugin["calls"] == 1 && plugin["fallbacks"] == 1, "{plugin}");
+        // After some failures in a row it is not asked any more, and that is told.
+        for _ in 0..5 {
+            placed(&site, name)?;
+        }
+        let (decision, plugin) = placed(&site, name)?;
+        ensure!(plugin["healthy"] == false, "{plugin}");
+        ensure!(says_why(&text(&plugin, "last_error")?), "{plugin}");
+        ensure!(
+            text(&decision, "fallback_reason")?.contains(name),
+            "{decision}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_no_component_is_set_aside_when_the_daemon_starts() -> Result<()> {
+    let core = wat::parse_str("(module (func (export \"filter-and-score\")))")?;
+    // A component, but of the other world.
+    let other = billing("", "unreachable");
+    for (name, bytes) in [
+        ("scheduler-text", b"#!/bin/sh\n".to_vec()),
+        ("scheduler-empty", Vec::new()),
+        ("scheduler-core", core),
+        ("scheduler-other", other),
+    ] {
+        let (_folder, site) = site(name, &bytes)?;
+        let (decision, plugin) = placed(&site, name)?;
+        ensure!(plugin["healthy"] == false, "{plugin}");
+        ensure!(text(&plugin, "last_error")?.contains(name), "{plugin}");
+        // It was never in force: the built-in policy decides in its own name.
+        ensure!(
+            decision["reason"]
+                .as_str()
+                .is_some_and(|reason| !reason.is_empty()),
+            "{decision}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_billing_policy_that_loops_leaves_the_prices_to_the_built_in_list() -> Result<()> {
+    let (_folder, site) = site("billing-loop", &billing("", LOOP))?;
+    let instance = site.run("info", &[])?;
+    let charge = poll("it is charged all the same", || {
+        let usage = site.host.cli(&["usage", "--instance", &instance.id])?;
+        Ok(usage["charges"].get(0).cloned())
+    })?;
+    ensure!(charge.get("module_sha256").is_none(), "{charge}");
+    ensure!(
+        text(&charge, "fallback_reason")?.contains("billing-loop"),
+        "{charge}"
+    );
+    let plugin = shown(&site, "billing-loop")?;
+    ensure!(plugin["fallbacks"].as_u64() > Some(0), "{plugin}");
+    ensure!(plugin["last_error"].is_string(), "{plugin}");
+    site.host.cli(&["rm", "--force", "--wait", &instance.id])?;
+    site.clean()
+}
