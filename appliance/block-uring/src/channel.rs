@@ -135,6 +135,13 @@ impl UringChannel {
         Ok(())
     }
 
+    /// Whether [`poll_events`](Self::poll_events) would bring something; no system call.
+    pub fn has_events(&mut self) -> bool {
+        !self.ready.is_empty()
+            || !self.ring.completion().is_empty()
+            || self.ring.submission().taskrun()
+    }
+
     /// Submits; waits for `want` completions. Interruptions and a full completion queue end it early.
     fn enter(&mut self, want: usize) -> io::Result<()> {
         self.arm();

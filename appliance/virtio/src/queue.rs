@@ -175,6 +175,12 @@ impl Virtqueue {
         Ok(Virtqueue { ring })
     }
 
+    /// Whether the driver has offered chains that were not taken yet, with or without a kick.
+    pub fn has_offers<M: GuestMemory>(&self, mem: &M) -> bool {
+        let offered = self.ring.avail_idx(mem, Ordering::Acquire);
+        offered.is_ok_and(|index| index.0 != self.ring.next_avail())
+    }
+
     /// The number of descriptors.
     pub fn size(&self) -> u16 {
         self.ring.size()
