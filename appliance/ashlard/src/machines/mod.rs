@@ -20,8 +20,8 @@ use self::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use control::ports::{
-    ConsoleOutput, Machine, MachineEvent, MachineExit, MachineSpec, Machines, PortError,
-    PortErrorKind, PortResult,
+    ConsoleOutput, Machine, MachineEvent, MachineSpec, Machines, PortError, PortErrorKind,
+    PortResult,
 };
 use hypervisor::Kvm;
 use std::{
@@ -287,16 +287,13 @@ impl Machines for HostMachines {
                     });
                 }
                 Err(AdoptError::Gone { .. }) => {
-                    let reason = folder.last_words().map_or_else(
-                        || {
-                            MachineExit::Failed(
-                                "its vmm ended while no daemon ran, and left no reason".to_owned(),
-                            )
-                        },
-                        |reason| watch::exit_of(&reason),
-                    );
+                    let last_words = folder.last_words();
                     folder.settle();
-                    watch::report(&self.shared, instance, run.number, reason).await;
+                    // Without a word it has vanished: killed, or gone with the whole machine.
+                    if let Some(reason) = last_words {
+                        let exit = watch::exit_of(&reason);
+                        watch::report(&self.shared, instance, run.number, exit).await;
+                    }
                 }
                 Err(error) => {
                     return Err(PortError::new(PortErrorKind::Failed, format!("the vmm of {instance} runs but cannot be adopted"))
