@@ -8,7 +8,7 @@ use guest_rt::virtio::{Frame, Net, Receiver, Transmitter};
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::{dhcpv4, tcp, udp};
-use smoltcp::time::Instant;
+use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Address, Ipv4Cidr};
 
 /// Bytes of each direction of a TCP connection.
@@ -72,6 +72,10 @@ impl TxToken for Sending<'_> {
         self.0.send(length, fill)
     }
 }
+
+/// A guest is often there before its host's side of the network is: what was asked then is asked again this soon.
+const DHCP_RETRY: Duration = Duration::from_millis(250);
+const DHCP_REQUESTS: u16 = 8;
 
 /// What DHCP gave.
 #[derive(Clone, Copy)]
@@ -166,7 +170,13 @@ impl Network {
     /// Starts to ask for an address, anew if it was asked before.
     pub fn start_dhcp(&mut self) {
         self.stop_dhcp();
-        self.dhcp = Some(self.sockets.add(dhcpv4::Socket::new()));
+        let mut socket = dhcpv4::Socket::new();
+        let mut retries = dhcpv4::RetryConfig::default();
+        retries.discover_timeout = DHCP_RETRY;
+        retries.initial_request_timeout = DHCP_RETRY;
+        retries.request_retries = DHCP_REQUESTS;
+        socket.set_retry_config(retries);
+        self.dhcp = Some(self.sockets.add(socket));
     }
 
     /// Asks no more.
