@@ -1,7 +1,7 @@
 //! The daemon of an Ashlar host: it wires the layers to each other and holds no logic of its own.
 //!
 //! `ashlard serve` is the daemon; `ashlard vmm` is what it re-executes for each instance; `ashlard teardown` takes away what
-//! a host left on the machine.
+//! a host left on the machine; `ashlard state` takes its state to another schema.
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +10,7 @@ mod networks;
 mod options;
 mod policies;
 mod serve;
+mod state;
 mod teardown;
 
 use clap::Parser;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     let outcome = match Options::parse().task {
         Task::Serve(options) => serve::run(options),
         Task::Teardown(options) => teardown::run(options),
+        Task::State(task) => state::run(&task),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -36,6 +36,26 @@ pub enum Task {
     /// The state folder stays: the next `serve` shows the instances as stopped.
     #[command(after_help = "Example:\n  ashlard teardown --state /srv/ashlar")]
     Teardown(Teardown),
+    /// The schema of a host's state: what this daemon works with, and going to another one and back.
+    #[command(subcommand)]
+    State(State),
+}
+
+#[derive(Subcommand)]
+pub enum State {
+    /// Prints the schema that this daemon works with.
+    Schema,
+    /// Takes the state of a host whose daemon does not run to another schema, in one step that is done or not.
+    /// An older daemon that finds a newer state does this by itself, with the copy that the newer one left in STATE/migrators.
+    #[command(after_help = "Example:\n  ashlard state migrate --state /srv/ashlar --to 1")]
+    Migrate {
+        /// The state folder.
+        #[arg(long, value_name = "DIR", default_value = DEFAULT_STATE, env = "ASHLAR_STATE")]
+        state: PathBuf,
+        /// The schema it is to have.
+        #[arg(long, value_name = "SCHEMA", value_parser = clap::value_parser!(u64).range(1..))]
+        to: u64,
+    },
 }
 
 /// The folders of a host.

@@ -5,6 +5,7 @@ use crate::{
     networks::HostNetworks,
     options::{Folders, Serve},
     policies::HostPolicies,
+    state,
 };
 use anyhow::{Context, Result};
 use api::{Listener, Token};
@@ -22,7 +23,6 @@ use std::{
     path::Path,
     sync::Arc,
 };
-use store::Store;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -56,7 +56,7 @@ async fn serve(options: Serve) -> Result<()> {
     let settings = options.settings()?;
     private_folder(&options.folders.state)?;
     // Before anything in the folders is touched: they may be another daemon's.
-    let store = Store::open(&options.folders.state)?;
+    let store = state::open(&options.folders.state)?;
     let ports = ports(&options)?;
     let control = Control::open_on(store, settings, ports).await?;
     let listeners = listeners(&options).await?;

@@ -4,6 +4,7 @@ use crate::{
     machines::HostMachines,
     options::Teardown,
     serve::{log_to_stderr, network_manager},
+    state,
 };
 use anyhow::{Context, Result};
 use control::ports::Machines;
@@ -28,7 +29,7 @@ async fn tear_down(options: Teardown) -> Result<()> {
         return Ok(());
     }
     // Held until the end, so that no daemon starts meanwhile, and refused while one runs.
-    let _store = store::Store::open(&folders.state)?;
+    let _store = state::open(&folders.state)?;
     let machines = HostMachines::new(None, folders.machines())?;
     for machine in machines.adopt().await? {
         machines.kill(machine.instance).await?;

@@ -5,15 +5,20 @@ use crate::{
     core::{Core, blocking},
     ports::Ports,
     reconcile::{self, Disks, Instances, Networks},
+    records::SCHEMA,
 };
 use std::{
     collections::HashSet,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
 use store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use types::ImageId;
+
+/// The program that runs: what knows how to go back from the schema it writes.
+const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// How long the end waits for what is under way.
 const SHUT_DOWN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -42,7 +47,8 @@ impl Control {
     /// When another daemon holds the state folder; and as for `open_on`.
     pub async fn open(settings: Settings, ports: Ports) -> Result<Self> {
         let folder = settings.state_folder.clone();
-        let store = blocking(move || Store::open(&folder)).await??;
+        let store =
+            blocking(move || Store::open(&folder, &SCHEMA, Path::new(THIS_PROGRAM))).await??;
         Self::open_on(store, settings, ports).await
     }
 

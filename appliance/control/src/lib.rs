@@ -24,4 +24,5 @@ mod use_cases;
 
 pub use control::Control;
 pub use error::{ControlError, ErrorKind, Result};
+pub use records::SCHEMA;
 pub use settings::Settings;

@@ -6,10 +6,17 @@ use crate::model::{
 use instance::TokenUse;
 use ledger::Entry;
 use serde::{Deserialize, Serialize};
-use store::Record;
+use store::{Record, Schema};
 use types::{
     DecisionId, DiskId, HostId, ImageId, InstanceId, InterfaceId, SecurityGroupId, Timestamp,
     VpcId, VswitchId,
+};
+
+/// The meaning of these records. A change that an older daemon would misread raises the version and brings a migration, up and
+/// down; a new field with a default does not.
+pub const SCHEMA: Schema = Schema {
+    version: 1,
+    migrations: &[],
 };
 
 macro_rules! records {

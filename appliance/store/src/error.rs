@@ -9,8 +9,11 @@ pub enum ErrorKind {
     InUse,
     /// The file is not a store, or is damaged.
     Corrupt,
-    /// A newer daemon wrote it.
-    Newer,
+    /// A newer daemon wrote it, or one so old that the way is not known any more.
+    Newer {
+        /// The schema it has.
+        found: u64,
+    },
     /// The disk or the file system failed, or is full.
     Io,
     /// A record cannot be read as what it should be.
@@ -73,15 +76,25 @@ impl StoreError {
         }
     }
 
-    pub(crate) fn newer(path: &Path, found: u64) -> Self {
-        let known = crate::SCHEMA_VERSION;
+    pub(crate) fn newer(path: &Path, found: u64, known: u64) -> Self {
         Self {
-            kind: ErrorKind::Newer,
+            kind: ErrorKind::Newer { found },
             message: format!(
                 "the store {} has schema {found}; this daemon knows schemas up to {known}",
                 path.display()
             ),
             next_step: "Start the newer daemon that wrote it, or restore a copy from before it ran.",
+            source: None,
+        }
+    }
+
+    pub(crate) fn no_way(from: u64, to: u64, known: u64) -> Self {
+        Self {
+            kind: ErrorKind::Newer { found: from },
+            message: format!(
+                "this daemon, of schema {known}, knows no way from schema {from} to schema {to}"
+            ),
+            next_step: "Update in smaller steps: a daemon of each schema in between knows the way to its neighbours.",
             source: None,
         }
     }

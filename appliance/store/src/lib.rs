@@ -10,22 +10,21 @@
 
 mod error;
 mod lock;
+mod schema;
 mod transaction;
 
 pub use error::{ErrorKind, StoreError};
+pub use schema::{Migration, Schema, Step, Tables, migrator};
 pub use transaction::{Reader, Writer};
 
 use lock::FolderLock;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, TableDefinition};
 use std::{
     fmt::Display,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
-
-/// The version of the records' meaning. A store written by a newer one is refused.
-pub const SCHEMA_VERSION: u64 = 1;
 
 const FILE_NAME: &str = "state.redb";
 const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
@@ -57,11 +56,57 @@ struct Inner {
 }
 
 impl Store {
-    /// Opens the store of `folder`, which is made if it is not there, and keeps every other daemon out of it.
+    /// Opens the store of `folder`, which is made if it is not there, and keeps every other daemon out of it. A store of an
+    /// older schema is brought to `schema` in one transaction; before that, `program` (the one that runs) is kept beside it as
+    /// what can take it [back](Self::migrate).
     ///
     /// # Errors
-    /// [`ErrorKind::InUse`] with the folder and the holder's process id; [`ErrorKind::Corrupt`]; [`ErrorKind::Newer`].
-    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+    /// [`ErrorKind::InUse`] with the folder and the holder's process id; [`ErrorKind::Corrupt`]; [`ErrorKind::Newer`], for
+    /// which there may be a [`migrator`].
+    pub fn open(folder: &Path, schema: &Schema, program: &Path) -> Result<Self, StoreError> {
+        let store = Self::open_raw(folder)?;
+        match store.schema()? {
+            Some(found) if found > schema.version => {
+                return Err(StoreError::newer(store.path(), found, schema.version));
+            }
+            Some(found) if found < schema.version => {
+                schema::leave_migrator(folder, schema.version, program)?;
+                store.step(schema, found, schema.version)?;
+            }
+            Some(_) => {}
+            None => store.set_schema(schema.version)?,
+        }
+        Ok(store)
+    }
+
+    /// Takes the store of `folder` to schema `to`, up or down, in one transaction; no daemon may run on it. Returns the schema it
+    /// had.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open); [`ErrorKind::Newer`] when this program does not know the way.
+    pub fn migrate(folder: &Path, schema: &Schema, to: u64) -> Result<u64, StoreError> {
+        let store = Self::open_raw(folder)?;
+        let found = match store.schema()? {
+            Some(found) => found,
+            None => {
+                store.set_schema(to)?;
+                to
+            }
+        };
+        if found.max(to) > schema.version {
+            return Err(StoreError::newer(
+                store.path(),
+                found.max(to),
+                schema.version,
+            ));
+        }
+        if found != to {
+            store.step(schema, found, to)?;
+        }
+        Ok(found)
+    }
+
+    fn open_raw(folder: &Path) -> Result<Self, StoreError> {
         fs::create_dir_all(folder).map_err(|error| {
             StoreError::io(
                 format!("cannot make the state folder {}", folder.display()),
@@ -72,15 +117,13 @@ impl Store {
         let path = folder.join(FILE_NAME);
         let database =
             Database::create(&path).map_err(|error| StoreError::opening(&path, error))?;
-        let store = Self {
+        Ok(Self {
             inner: Arc::new(Inner {
                 database,
                 path,
                 _lock: lock,
             }),
-        };
-        store.check_schema()?;
-        Ok(store)
+        })
     }
 
     /// The store's file.
@@ -149,32 +192,53 @@ impl Store {
         Ok(done)
     }
 
-    fn check_schema(&self) -> Result<(), StoreError> {
-        let path = &self.inner.path;
-        let failed = |error: redb::Error| StoreError::reading(path, error);
+    /// The schema the store has; none if nobody used it yet.
+    fn schema(&self) -> Result<Option<u64>, StoreError> {
+        let failed = |error: redb::Error| StoreError::reading(&self.inner.path, error);
+        let transaction = self
+            .inner
+            .database
+            .begin_read()
+            .map_err(|error| failed(error.into()))?;
+        let meta = match transaction.open_table(META) {
+            Ok(meta) => meta,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(failed(error.into())),
+        };
+        let found = meta
+            .get(SCHEMA_KEY)
+            .map_err(|error| failed(error.into()))?
+            .map(|version| version.value());
+        Ok(found)
+    }
+
+    fn set_schema(&self, version: u64) -> Result<(), StoreError> {
+        self.change_schema(version, |_| Ok(()))
+    }
+
+    fn step(&self, schema: &Schema, from: u64, to: u64) -> Result<(), StoreError> {
+        let steps = schema.path(from, to)?;
+        self.change_schema(to, |tables| steps.iter().try_for_each(|step| step(tables)))
+    }
+
+    fn change_schema(
+        &self,
+        version: u64,
+        change: impl FnOnce(&Tables<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let failed = |error: redb::Error| StoreError::reading(&self.inner.path, error);
         let transaction = self
             .inner
             .database
             .begin_write()
             .map_err(|error| failed(error.into()))?;
+        change(&Tables::new(&transaction))?;
         {
             let mut meta = transaction
                 .open_table(META)
                 .map_err(|error| failed(error.into()))?;
-            let found = meta
-                .get(SCHEMA_KEY)
-                .map_err(|error| failed(error.into()))?
-                .map(|version| version.value());
-            match found {
-                None => {
-                    meta.insert(SCHEMA_KEY, SCHEMA_VERSION)
-                        .map_err(|error| failed(error.into()))?;
-                }
-                Some(found) if found > SCHEMA_VERSION => {
-                    return Err(StoreError::newer(path, found));
-                }
-                Some(_) => return Ok(()),
-            }
+            meta.insert(SCHEMA_KEY, version)
+                .map_err(|error| failed(error.into()))?;
         }
         transaction.commit().map_err(|error| failed(error.into()))
     }
