@@ -1,6 +1,5 @@
 //! Experiments on an emulated host.
 
-mod cpio;
 mod kernel;
 mod linux_guest;
 mod qemu;

@@ -12,9 +12,11 @@ pub mod command;
 pub mod guest;
 mod hash;
 pub mod host;
+pub mod image;
 pub mod interrupt;
 mod lab;
 pub mod memory;
+mod packages;
 pub mod paths;
 pub mod pool;
 pub mod privilege;
@@ -51,6 +53,8 @@ enum Task {
         /// Only this one.
         name: Option<String>,
     },
+    /// Builds the host image: what is flashed, booted from virtual media or the network, and streamed as an update.
+    Image(image::Options),
     /// Experiments on an emulated host.
     Lab {
         #[command(subcommand)]
@@ -107,6 +111,7 @@ fn run(task: Task) -> Result<()> {
         Task::Test => test::run(),
         Task::Check => check::run(),
         Task::Bench { name } => bench::run(name.as_deref()),
+        Task::Image(options) => image::run(options),
         Task::Lab { lab } => lab::run(lab),
         Task::Targets(options) => targets::build(options).map(drop),
         Task::Setup { purposes } if purposes.is_empty() => setup::ensure(&setup::Purpose::ALL),

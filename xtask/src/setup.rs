@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 pub use apt::{download, install};
+pub use backports::version_of as backported;
 use needs::Need;
 
 use crate::{privilege, progress};
@@ -24,11 +25,13 @@ pub enum Purpose {
     Test,
     /// The emulated host that runs a stock Linux guest.
     Lab,
+    /// Building the host image.
+    Image,
 }
 
 impl Purpose {
     /// Everything that `cargo xtask test` does.
-    pub const ALL: [Self; 4] = [Self::Build, Self::Run, Self::Test, Self::Lab];
+    pub const ALL: [Self; 5] = [Self::Build, Self::Run, Self::Test, Self::Lab, Self::Image];
 }
 
 /// Makes the machine ready for these purposes, or says everything that is missing at once.

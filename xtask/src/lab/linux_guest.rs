@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use image_build::{Archive, Kernel};
 
-use super::cpio::Archive;
-use super::kernel::Kernel;
+use super::kernel;
 use super::qemu::Machine;
 use super::report::Report;
 use super::rootfs;
@@ -88,7 +88,7 @@ pub fn run() -> Result<()> {
     let plugins = targets::build(targets::Options::default())?.plugins;
     crate::build::programs()?;
     let lab = paths::out_dir("lab")?;
-    let kernel = Kernel::get()?;
+    let kernel = kernel::get()?;
     let guest = guest_initramfs(&kernel, &lab)?;
     let host = host_initramfs(&kernel, &guest, &plugins, &lab)?;
     let disk = Scratch::new(lab.join("host-disk.img"), DISK)?;
@@ -115,7 +115,7 @@ pub fn run() -> Result<()> {
 pub fn run_alone() -> Result<()> {
     setup::ensure(&[Purpose::Lab])?;
     let lab = paths::out_dir("lab")?;
-    let kernel = Kernel::get()?;
+    let kernel = kernel::get()?;
     let guest = guest_initramfs(&kernel, &lab)?;
     let disk = Scratch::new(lab.join("guest-disk.img"), DISK)?;
     let machine = Machine {

@@ -65,6 +65,20 @@ pub fn ensure_qemu() -> Result<()> {
     }
 }
 
+/// The version of a package that the backports suite has; its source is added when nobody did yet.
+pub fn version_of(package: &str) -> Result<String> {
+    let find = || {
+        let mut versions = apt::versions(package).into_iter();
+        versions.find(|version| version.contains("~bpo"))
+    };
+    if let Some(version) = find() {
+        return Ok(version);
+    }
+    add_source()?;
+    apt::update()?;
+    find().with_context(|| format!("the backports suite has no {package}"))
+}
+
 fn installed() -> Option<(u32, u32)> {
     let program = paths::find_program(QEMU)?;
     parse_version(&Invocation::new(program).arg("--version").read().ok()?)

@@ -33,7 +33,7 @@ const fn need(
 }
 
 const NEEDS: &[Need] = {
-    use Purpose::{Build, Lab, Run, Test};
+    use Purpose::{Build, Image, Lab, Run, Test};
     &[
         need("cc", "gcc", "links programs", &[Build]),
         need(
@@ -46,7 +46,7 @@ const NEEDS: &[Need] = {
             "mkfs.xfs",
             "xfsprogs",
             "makes the disk pool",
-            &[Run, Test, Lab],
+            &[Run, Test, Lab, Image],
         ),
         need("mount", "mount", "mounts the disk pool", &[Run, Test]),
         need("ip", "iproute2", "sets up networks for tests", &[Test]),
@@ -57,21 +57,21 @@ const NEEDS: &[Need] = {
             "user space of the emulated host and its guest",
             &[Lab],
         ),
-        need("depmod", "kmod", "indexes kernel modules", &[Lab]),
-        need("xz", "xz-utils", "unpacks kernel modules", &[Lab]),
+        need("depmod", "kmod", "indexes kernel modules", &[Lab, Image]),
         need(
             "strip",
             "binutils",
-            "shrinks programs for the emulated host",
-            &[Lab],
+            "shrinks programs for images",
+            &[Lab, Image],
         ),
         need("timeout", "coreutils", "bounds the emulator's time", &[Lab]),
         need(
-            "dpkg-deb",
-            "dpkg",
-            "unpacks the lab's kernel package",
-            &[Lab],
+            "cryptsetup",
+            "cryptsetup-bin",
+            "encrypts the disk of a host",
+            &[Image],
         ),
+        need("dpkg-deb", "dpkg", "unpacks packages", &[Lab, Image]),
     ]
 };
 

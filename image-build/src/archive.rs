@@ -1,21 +1,28 @@
 //! An initramfs as the kernel reads it: a "newc" cpio archive (Linux, Documentation/driver-api/early-userspace/
-//! buffer-format.rst). Everything belongs to root whoever builds it, and the same inputs give the same bytes.
+//! buffer-format.rst). Everything belongs to root whoever builds it, and the same tree gives the same bytes.
 
-use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::path::Path;
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    path::Path,
+};
 
-use anyhow::{Context, Result};
+use cpio::newc::Builder;
 
-const FOLDER: u32 = 0o040_755;
-const CHARACTER_DEVICE: u32 = 0o020_600;
+use crate::BuildError;
+
+const FOLDER: u32 = 0o040_000;
+const FILE: u32 = 0o100_000;
+const LINK: u32 = 0o120_000;
+const CHARACTER_DEVICE: u32 = 0o020_000;
 
 /// A file tree in memory, kept in order of path so that a folder precedes what is in it.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Archive {
     entries: BTreeMap<String, Entry>,
 }
 
+#[derive(Clone, Debug)]
 struct Entry {
     mode: u32,
     device: (u32, u32),
@@ -31,49 +38,79 @@ impl Archive {
             self.entries
                 .entry(path[1..end].to_owned())
                 .or_insert(Entry {
-                    mode: FOLDER,
+                    mode: FOLDER | 0o755,
                     device: (0, 0),
                     data: Vec::new(),
                 });
         }
     }
 
-    /// Adds a file with its permission bits, and the folders above it.
+    /// Adds a file with its permission bits, and the folders above it. One that is there is replaced.
     pub fn file(&mut self, path: &str, permissions: u32, data: Vec<u8>) {
-        self.insert(path, 0o100_000 | permissions, (0, 0), data);
+        self.insert(path, FILE | permissions, (0, 0), data);
     }
 
     /// Adds a copy of a file of this machine.
-    pub fn copy(&mut self, path: &str, permissions: u32, from: &Path) -> Result<()> {
-        let data =
-            std::fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn copy(&mut self, path: &str, permissions: u32, from: &Path) -> Result<(), BuildError> {
+        let data = std::fs::read(from).map_err(BuildError::io("read", from))?;
         self.file(path, permissions, data);
         Ok(())
     }
 
+    /// Adds a symbolic link to `target`.
+    pub fn link(&mut self, path: &str, target: &str) {
+        self.insert(path, LINK | 0o777, (0, 0), target.as_bytes().to_vec());
+    }
+
     /// Adds a character device: without /dev/console the first process has no output.
     pub fn character_device(&mut self, path: &str, major: u32, minor: u32) {
-        self.insert(path, CHARACTER_DEVICE, (major, minor), Vec::new());
+        self.insert(path, CHARACTER_DEVICE | 0o600, (major, minor), Vec::new());
     }
 
     /// Whether there is something at a path.
+    #[must_use]
     pub fn contains(&self, path: &str) -> bool {
         self.entries.contains_key(path.trim_start_matches('/'))
     }
 
+    /// The files: path without its leading `/`, and content; in order of path.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| entry.mode & 0o170_000 == FILE)
+            .map(|(path, entry)| (path.as_str(), entry.data.as_slice()))
+    }
+
     /// Writes the archive.
+    ///
+    /// # Errors
+    /// The writer's, or a file is too large for the format (4 GiB).
     pub fn write(&self, to: &mut impl Write) -> io::Result<()> {
         let mut inode = 0;
         for (path, entry) in &self.entries {
             inode += 1;
-            write_entry(to, inode, path, entry)?;
+            let size = u32::try_from(entry.data.len()).map_err(|_| {
+                io::Error::new(
+                    io::ErrorKind::FileTooLarge,
+                    format!("{path} is too large for an initramfs"),
+                )
+            })?;
+            let folder = entry.mode & 0o170_000 == FOLDER;
+            let (major, minor) = entry.device;
+            let mut file = Builder::new(path)
+                .ino(inode)
+                .mode(entry.mode)
+                .nlink(if folder { 2 } else { 1 })
+                .rdev_major(major)
+                .rdev_minor(minor)
+                .write(&mut *to, size);
+            file.write_all(&entry.data)?;
+            file.finish()?;
         }
-        let end = Entry {
-            mode: 0,
-            device: (0, 0),
-            data: Vec::new(),
-        };
-        write_entry(to, 0, "TRAILER!!!", &end)
+        cpio::newc::trailer(to).map(drop)
     }
 
     fn insert(&mut self, path: &str, mode: u32, device: (u32, u32), data: Vec<u8>) {
@@ -88,35 +125,6 @@ impl Archive {
             Entry { mode, device, data },
         );
     }
-}
-
-fn write_entry(to: &mut impl Write, inode: u32, path: &str, entry: &Entry) -> io::Result<()> {
-    let too_long = |_| {
-        io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("{path} is too large for an initramfs"),
-        )
-    };
-    let size = u32::try_from(entry.data.len()).map_err(too_long)?;
-    let name_size = u32::try_from(path.len() + 1).map_err(too_long)?;
-    let links = if entry.mode & 0o170_000 == 0o040_000 {
-        2
-    } else {
-        1
-    };
-    let (major, minor) = entry.device;
-    let fields = [
-        inode, entry.mode, 0, 0, links, 0, size, 0, 0, major, minor, name_size, 0,
-    ];
-    to.write_all(b"070701")?;
-    for field in fields {
-        write!(to, "{field:08x}")?;
-    }
-    to.write_all(path.as_bytes())?;
-    // The header has 110 bytes; name and data each end on a multiple of four.
-    to.write_all(&[0; 4][..4 - (110 + path.len()) % 4])?;
-    to.write_all(&entry.data)?;
-    to.write_all(&[0; 4][..(4 - entry.data.len() % 4) % 4])
 }
 
 #[cfg(test)]
@@ -134,6 +142,7 @@ mod tests {
         let mut archive = Archive::default();
         archive.file("/bin/a", 0o755, b"hello".to_vec());
         archive.file("/bin/b", 0o644, b"x".to_vec());
+        archive.link("/init", "bin/a");
         archive.character_device("/dev/console", 5, 1);
         let bytes = bytes(&archive);
         assert_eq!(bytes.len() % 4, 0);
@@ -154,7 +163,15 @@ mod tests {
         }
         assert_eq!(
             names,
-            ["bin", "bin/a", "bin/b", "dev", "dev/console", "TRAILER!!!"]
+            [
+                "bin",
+                "bin/a",
+                "bin/b",
+                "dev",
+                "dev/console",
+                "init",
+                "TRAILER!!!"
+            ]
         );
     }
 

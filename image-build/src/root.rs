@@ -1,0 +1,123 @@
+//! The image's root: what is in the initramfs that the host runs from.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use image_format::{Release, layout};
+
+use crate::{Archive, BuildError, Kernel, VariantFile, needed};
+
+/// The folders that are mounted on, or that programs expect.
+const FOLDERS: [&str; 12] = [
+    "/dev",
+    "/etc",
+    "/mnt",
+    "/proc",
+    "/root",
+    "/run",
+    "/sys",
+    "/tmp",
+    "/usr/bin",
+    "/usr/sbin",
+    "/var/lib/ashlar",
+    "/var/tmp",
+];
+
+/// What the root is made of.
+pub struct RootInputs<'a> {
+    /// The kernel whose modules go into it.
+    pub kernel: &'a Kernel,
+    /// Which modules and programs.
+    pub variant: &'a VariantFile,
+    /// The daemon, without debugging information.
+    pub daemon: PathBuf,
+    /// Programs by their name in the variant.
+    pub programs: BTreeMap<String, PathBuf>,
+    /// Where shared libraries are looked for.
+    pub library_folders: Vec<PathBuf>,
+    /// Policies that come with the host.
+    pub plugins: Vec<PathBuf>,
+    /// minisign public keys, one per line.
+    pub trusted_keys: String,
+    /// What it says of itself.
+    pub release: Release,
+}
+
+/// A root in the making: a caller may add or replace files before it is packed.
+pub struct Root {
+    /// The files.
+    pub archive: Archive,
+}
+
+impl Root {
+    /// Puts a root together.
+    ///
+    /// # Errors
+    /// A file cannot be read, or a library or a module is missing.
+    pub fn new(inputs: &RootInputs<'_>) -> Result<Self, BuildError> {
+        let mut archive = Archive::default();
+        for folder in FOLDERS {
+            archive.folder(folder);
+        }
+        archive.character_device("/dev/console", 5, 1);
+        archive.character_device("/dev/null", 1, 3);
+        let daemon = format!("/{}", layout::DAEMON);
+        archive.copy(&daemon, 0o755, &inputs.daemon)?;
+        archive.link("/init", layout::DAEMON);
+        let mut libraries = needed(&inputs.daemon, &inputs.library_folders)?;
+        for name in &inputs.variant.programs {
+            let program = inputs.programs.get(name).ok_or_else(|| {
+                BuildError::new(format!(
+                    "the variant {} has the program {name}, which is not on this machine",
+                    inputs.variant.name
+                ))
+            })?;
+            archive.copy(&format!("/usr/sbin/{name}"), 0o755, program)?;
+            libraries.extend(needed(program, &inputs.library_folders)?);
+        }
+        for (path, file) in libraries {
+            archive.copy(&path, 0o755, &file)?;
+        }
+        for plugin in &inputs.plugins {
+            let name = plugin.file_name().unwrap_or_default().to_string_lossy();
+            archive.copy(&format!("/{}/{name}", layout::PLUGINS), 0o644, plugin)?;
+        }
+        let text = |text: &str| text.as_bytes().to_vec();
+        archive.file(
+            &format!("/{}", layout::OS_RELEASE),
+            0o644,
+            text(&inputs.release.os_release()),
+        );
+        archive.file(
+            &format!("/{}", layout::TRUSTED_KEYS),
+            0o644,
+            text(&inputs.trusted_keys),
+        );
+        archive.file(
+            "/etc/passwd",
+            0o644,
+            text("root:x:0:0:root:/root:/nonexistent\n"),
+        );
+        archive.file("/etc/group", 0o644, text("root:x:0:\n"));
+        archive.link("/etc/resolv.conf", "/run/ashlar/resolv.conf");
+        archive.link("/etc/mtab", "/proc/self/mounts");
+        inputs
+            .kernel
+            .add_tree(&inputs.variant.all_modules(inputs.kernel), &mut archive)?;
+        Ok(Self { archive })
+    }
+
+    /// The initramfs: compressed with zstd at `level`, 1–19.
+    ///
+    /// # Errors
+    /// A file is too large for the format.
+    pub fn pack(&self, level: i32) -> Result<Vec<u8>, BuildError> {
+        let failed = |error| BuildError::because("cannot pack the initramfs", error);
+        let mut encoder = zstd::Encoder::new(Vec::new(), level).map_err(failed)?;
+        encoder.include_checksum(true).map_err(failed)?;
+        encoder.long_distance_matching(true).map_err(failed)?;
+        // The kernel's decoder takes windows of up to 128 MiB, and memory of the same size to unpack.
+        encoder.window_log(25).map_err(failed)?;
+        self.archive.write(&mut encoder).map_err(failed)?;
+        encoder.finish().map_err(failed)
+    }
+}

@@ -1,0 +1,253 @@
+//! `cargo xtask image`: brings the builder of the host image what it needs, and shows what it made.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use image_build::{Built, Inputs, Kernel, Root, RootInputs, SigningKey, VariantFile};
+use image_format::Release;
+
+use crate::command::Invocation;
+use crate::packages::{self, Suite};
+use crate::setup::{self, Purpose};
+use crate::{build, paths, progress, targets};
+
+/// What is built.
+#[derive(Args)]
+pub struct Options {
+    /// Which hardware it is for: metal, cloud, lab, or a file with a variant of one's own.
+    #[arg(long, default_value = "metal")]
+    pub variant: String,
+    /// The folder of the release [default: target/ashlar/image]
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Version of the release [default: the product's]
+    #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
+    pub version: String,
+    /// Rises when older images must not come back.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub security_version: u32,
+    /// The least security version that a host takes once this release was found good [default: none is refused]
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub minimum_security_version: u32,
+    /// minisign secret key, without a password, that signs the release [default: a developer's key made once in target/ashlar/keys]
+    #[arg(long, value_name = "FILE")]
+    pub sign_key: Option<PathBuf>,
+    /// Added to the kernel's command line.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub command_line: String,
+    /// How hard to compress, 1 to 19.
+    #[arg(long, default_value_t = 19, value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub level: i32,
+}
+
+/// What every image of a variant is made of: files of packages and of this build.
+pub struct Materials {
+    /// The variant.
+    pub variant: VariantFile,
+    kernel: Kernel,
+    stub: PathBuf,
+    boot_loader: PathBuf,
+    daemon: PathBuf,
+    plugins: Vec<PathBuf>,
+    programs: BTreeMap<String, PathBuf>,
+    state_schema: u64,
+    epoch: u64,
+    /// What signs.
+    pub key: SigningKey,
+}
+
+/// How one image differs from others of the same materials.
+pub struct Edition<'a> {
+    /// Version of the release.
+    pub version: &'a str,
+    /// See [`Options::security_version`].
+    pub security_version: u32,
+    /// See [`Options::minimum_security_version`].
+    pub minimum_security_version: u32,
+    /// Added to the command line.
+    pub command_line: &'a str,
+    /// How hard to compress.
+    pub level: i32,
+    /// Whether everything is made, not only what an update needs.
+    pub everything: bool,
+}
+
+/// Builds a release and shows it.
+pub fn run(options: Options) -> Result<()> {
+    setup::ensure(&[Purpose::Build, Purpose::Image])?;
+    let materials = Materials::gather(&options.variant, options.sign_key.as_deref())?;
+    let out = match options.out {
+        Some(out) => out,
+        None => paths::out_dir("image")?,
+    };
+    let edition = Edition {
+        version: &options.version,
+        security_version: options.security_version,
+        minimum_security_version: options.minimum_security_version,
+        command_line: &options.command_line,
+        level: options.level,
+        everything: true,
+    };
+    let built = progress::quiet_step("build the image", || {
+        materials.build(&edition, &out, |_| {})
+    })?;
+    show(&built);
+    Ok(())
+}
+
+impl Materials {
+    /// Builds the daemon and its policies, and gets the packages of a variant.
+    pub fn gather(variant: &str, sign_key: Option<&Path>) -> Result<Self> {
+        let variant = if variant.ends_with(".toml") {
+            let text = std::fs::read_to_string(variant)
+                .with_context(|| format!("cannot read the variant {variant}"))?;
+            VariantFile::parse(&text)?
+        } else {
+            VariantFile::known(variant)?
+        };
+        let plugins = targets::build(targets::Options::default())?.plugins;
+        build::programs()?;
+        let kernel = packages::kernel(&variant.kernel_package, Suite::Backports)?;
+        let boot = packages::unpacked("systemd-boot-efi")?;
+        progress::note(format!("boot loader of {}", boot.name));
+        let boot = boot.root.join("usr/lib/systemd/boot/efi");
+        let ashlard = paths::program("ashlard");
+        let state_schema = Invocation::new(&ashlard).args(["state", "schema"]).read()?;
+        Ok(Self {
+            programs: variant
+                .programs
+                .iter()
+                .filter_map(|name| Some((name.clone(), paths::find_program(name)?)))
+                .collect(),
+            stub: boot.join("linuxx64.efi.stub"),
+            boot_loader: boot.join("systemd-bootx64.efi"),
+            daemon: stripped(&ashlard)?,
+            state_schema: state_schema
+                .trim()
+                .parse()
+                .context("the daemon does not tell its schema")?,
+            key: signing_key(sign_key)?,
+            epoch: epoch()?,
+            variant,
+            kernel,
+            plugins,
+        })
+    }
+
+    /// Builds one release of these materials into `out`.
+    pub fn build(
+        &self,
+        edition: &Edition<'_>,
+        out: &Path,
+        change: impl FnOnce(&mut Root),
+    ) -> Result<Built> {
+        let release = Release {
+            version: edition.version.to_owned(),
+            variant: self.variant.name.clone(),
+            security_version: edition.security_version,
+            state_schema: self.state_schema,
+        };
+        let inputs = Inputs {
+            variant: &self.variant,
+            kernel: &self.kernel,
+            root: RootInputs {
+                kernel: &self.kernel,
+                variant: &self.variant,
+                daemon: self.daemon.clone(),
+                programs: self.programs.clone(),
+                library_folders: packages::library_folders(),
+                plugins: self.plugins.clone(),
+                trusted_keys: format!("{}\n", self.key.public()?),
+                release: release.clone(),
+            },
+            stub: self.stub.clone(),
+            boot_loader: self.boot_loader.clone(),
+            more_command_line: edition.command_line.to_owned(),
+            release,
+            minimum_security_version: edition.minimum_security_version,
+            source_date_epoch: self.epoch,
+            level: edition.level,
+            everything: edition.everything,
+            sbom: None,
+        };
+        Ok(image_build::build(&inputs, &self.key, out, change)?)
+    }
+}
+
+/// The program without debugging information, beside the lab's other files.
+fn stripped(program: &Path) -> Result<PathBuf> {
+    let to = paths::out_dir("image-parts")?.join("ashlard");
+    Invocation::new("strip")
+        .arg("-o")
+        .args([&to, program])
+        .read()?;
+    Ok(to)
+}
+
+/// The time the inputs are of: SOURCE_DATE_EPOCH, or that of the newest commit.
+fn epoch() -> Result<u64> {
+    if let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") {
+        return text.parse().with_context(|| {
+            format!("SOURCE_DATE_EPOCH is {text:?}, and must be seconds since 1970")
+        });
+    }
+    let text = Invocation::new("git")
+        .args(["log", "-1", "--format=%ct"])
+        .dir(paths::root())
+        .read()?;
+    text.trim()
+        .parse()
+        .context("git does not tell the time of the newest commit")
+}
+
+/// The key that signs: the one given, or a developer's own.
+fn signing_key(given: Option<&Path>) -> Result<SigningKey> {
+    let file = match given {
+        Some(file) => file.to_owned(),
+        None => {
+            let file = paths::out_dir("keys")?.join("developer.key");
+            if !file.exists() {
+                write_private(&file, &SigningKey::generate()?)?;
+            }
+            progress::note(format!(
+                "signed with the developer's key {}: hosts of others do not trust it",
+                file.display()
+            ));
+            file
+        }
+    };
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("cannot read the key {}", file.display()))?;
+    Ok(SigningKey::parse(&text)?)
+}
+
+fn write_private(file: &Path, text: &str) -> Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)
+        .and_then(|mut to| to.write_all(text.as_bytes()))
+        .with_context(|| format!("cannot write the key {}", file.display()))
+}
+
+fn show(built: &Built) {
+    println!("{:<44} {:>12}  SHA-256", "FILE", "BYTES");
+    for artifact in &built.manifest.artifacts {
+        println!(
+            "{:<44} {:>12}  {}",
+            artifact.file, artifact.size, artifact.sha256
+        );
+    }
+    println!(
+        "\n{} files in the image's root, {} MiB unpacked; kernel {}",
+        built.files_in_root,
+        built.root_bytes >> 20,
+        built.manifest.kernel
+    );
+    println!("signed manifest: {}", built.manifest_file.display());
+}
