@@ -1,4 +1,21 @@
-//! The kernel interfaces that the first process of a host needs: mounts, modules, settings, clock, entropy, watchdog, power.
-//! Each is one small function or type over one interface; the order in which a host boots is not known here.
+//! The kernel interfaces that the first process of a host needs: mounts, modules, settings, clock, entropy, EFI variables,
+//! watchdog, power.
+//!
+//! Each is a small function or type over one interface. The order in which a host boots, and what a failure means, is not
+//! known here: every failure is an [`Error`] that says what was done to what.
 
 #![forbid(unsafe_code)]
+
+pub mod children;
+pub mod clock;
+pub mod efi;
+pub mod entropy;
+mod error;
+pub mod facts;
+pub mod modules;
+pub mod mounts;
+pub mod power;
+pub mod settings;
+pub mod watchdog;
+
+pub use error::Error;
