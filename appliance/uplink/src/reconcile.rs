@@ -85,7 +85,8 @@ pub(crate) fn next(
 impl Look<'_> {
     fn renames(&self, named: &[Named], round: &mut Round) -> Vec<Action> {
         let mut actions = Vec::new();
-        let is = |n: &Named| self.found.link(n.index).map(|l| l.name.clone());
+        // What somebody else uses, without a rule here, is not taken down for a name.
+        let is = |n: &Named| self.found.link(n.index).filter(|l| n.rule.is_some() || !l.up).map(|l| l.name.clone());
         let wrong: Vec<(&Named, String)> =
             named.iter().filter_map(|n| is(n).filter(|is| *is != n.name).map(|is| (n, is))).collect();
         for (n, from) in &wrong {

@@ -98,7 +98,7 @@ fn a_refused_address_is_given_up_for_another() {
 #[test]
 fn what_is_missing_is_said() {
     in_namespace(|| async {
-        let (kernel, server) = served(Policy { silent: true, ..Policy::default() }).await;
+        let (_kernel, server) = served(Policy { silent: true, ..Policy::default() }).await;
         let handle = start(Plan::default());
         let mut status = handle.status();
         let silent = |s: &Status| {
@@ -111,11 +111,10 @@ fn what_is_missing_is_said() {
         let text = waiting.interfaces[0].to_string();
         assert!(text.contains("no answer from a DHCP server"), "{text}");
         assert!(!waiting.is_reachable());
-        kernel.set(LinkUnspec::new_with_name(&name(7)).carrier(false).build()).await;
+        server.change(|p| p.link = false);
         let state = |s: &Status| s.interfaces.first().map(|i| i.state.clone());
         until(&mut status, "no carrier", |s| state(s) == Some(State::NoCarrier)).await;
-        server.change(|p| p.silent = false);
-        kernel.set(LinkUnspec::new_with_name(&name(7)).carrier(true).build()).await;
+        server.change(|p| (p.silent, p.link) = (false, true));
         until(&mut status, "the lease", |s| has(s, "10.77.0.9/24")).await;
     });
 }
@@ -123,13 +122,13 @@ fn what_is_missing_is_said() {
 #[test]
 fn the_address_is_confirmed_when_the_link_comes_back() {
     in_namespace(|| async {
-        let (kernel, mut server) = served(Policy::default()).await;
+        let (_kernel, mut server) = served(Policy::default()).await;
         let handle = start(Plan::default());
         let mut status = handle.status();
         until(&mut status, "the lease", |s| has(s, "10.77.0.9/24")).await;
         server.hears(MessageType::Request).await;
         for carrier in [false, true] {
-            kernel.set(LinkUnspec::new_with_name(&name(7)).carrier(carrier).build()).await;
+            server.change(|p| p.link = carrier);
             let is = |s: &Status| (s.interfaces[0].state == State::NoCarrier) != carrier;
             let now = until(&mut status, "the carrier", is).await;
             assert!(has(&now, "10.77.0.9/24"), "the address stays meanwhile");

@@ -114,6 +114,8 @@ pub struct Policy {
     pub options: Vec<DhcpOption>,
     pub silent: bool,
     pub refuse: bool,
+    /// Whether its end of the link is up.
+    pub link: bool,
     /// A broken datagram is sent before every reply.
     pub noise: bool,
 }
@@ -133,6 +135,7 @@ impl Default for Policy {
             ],
             silent: false,
             refuse: false,
+            link: true,
             noise: false,
         }
     }
@@ -203,8 +206,14 @@ async fn run(device: &str, policy: &Mutex<Policy>, tell: &mpsc::UnboundedSender<
     socket.set_nonblocking(true).expect("non-blocking");
     let socket = tokio::net::UdpSocket::from_std(socket.into()).expect("a socket");
     let mut buffer = [0; 2048];
+    let mut up = true;
     while !tell.is_closed() {
-        let received = tokio::time::timeout(Duration::from_millis(200), socket.recv_from(&mut buffer));
+        let wanted = policy.lock().expect("no panic").link;
+        if wanted != std::mem::replace(&mut up, wanted) {
+            let link = LinkUnspec::new_with_index(index);
+            kernel.set(if wanted { link.up() } else { link.down() }.build()).await;
+        }
+        let received = tokio::time::timeout(Duration::from_millis(50), socket.recv_from(&mut buffer));
         let Ok(Ok((length, from))) = received.await else {
             continue;
         };
