@@ -11,20 +11,68 @@ use crate::plan::Bond;
 /// One step; repeating it does no harm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
-    Rename { index: u32, from: String, to: String },
-    Remove { index: u32, name: String },
-    AddBond { bond: Bond, alias: String },
-    AddVlan { name: String, id: u16, parent: u32, alias: String },
-    Join { index: u32, name: String, bond: u32 },
-    Leave { index: u32, name: String },
-    Mtu { index: u32, name: String, mtu: u32 },
-    Up { index: u32, name: String },
-    AcceptRa { name: String, accept: bool },
+    Rename {
+        index: u32,
+        from: String,
+        to: String,
+    },
+    Remove {
+        index: u32,
+        name: String,
+    },
+    AddBond {
+        bond: Bond,
+        alias: String,
+    },
+    AddVlan {
+        name: String,
+        id: u16,
+        parent: u32,
+        alias: String,
+    },
+    Join {
+        index: u32,
+        name: String,
+        bond: u32,
+    },
+    Leave {
+        index: u32,
+        name: String,
+    },
+    Mtu {
+        index: u32,
+        name: String,
+        mtu: u32,
+    },
+    Up {
+        index: u32,
+        name: String,
+    },
+    AcceptRa {
+        name: String,
+        accept: bool,
+    },
     /// Also gives an address that is there another life.
-    AddAddress { index: u32, name: String, net: IpNet, valid: Option<u32> },
-    RemoveAddress { index: u32, name: String, net: IpNet },
-    AddRoute { name: String, route: Route, onlink: bool },
-    RemoveRoute { name: String, route: Route },
+    AddAddress {
+        index: u32,
+        name: String,
+        net: IpNet,
+        valid: Option<u32>,
+    },
+    RemoveAddress {
+        index: u32,
+        name: String,
+        net: IpNet,
+    },
+    AddRoute {
+        name: String,
+        route: Route,
+        onlink: bool,
+    },
+    RemoveRoute {
+        name: String,
+        route: Route,
+    },
 }
 
 impl Action {
@@ -61,7 +109,11 @@ impl Action {
         match (self, other) {
             (
                 Self::AddAddress { index, net, .. },
-                Self::AddAddress { index: other_index, net: other_net, .. },
+                Self::AddAddress {
+                    index: other_index,
+                    net: other_net,
+                    ..
+                },
             ) => index == other_index && net == other_net,
             _ => self == other,
         }
@@ -83,8 +135,12 @@ impl fmt::Display for Action {
             Self::AcceptRa { .. } => write!(f, "ignore router advertisements"),
             Self::AddAddress { net, .. } => write!(f, "give it the address {net}"),
             Self::RemoveAddress { net, .. } => write!(f, "take the address {net} away"),
-            Self::AddRoute { route, .. } => write!(f, "add the route to {}{}", route.to, Via(route.via)),
-            Self::RemoveRoute { route, .. } => write!(f, "remove the route to {}{}", route.to, Via(route.via)),
+            Self::AddRoute { route, .. } => {
+                write!(f, "add the route to {}{}", route.to, Via(route.via))
+            }
+            Self::RemoveRoute { route, .. } => {
+                write!(f, "remove the route to {}{}", route.to, Via(route.via))
+            }
         }
     }
 }

@@ -34,7 +34,9 @@ pub enum Error {
         source: io::Error,
     },
     /// A kind of device that the kernel does not know.
-    #[error("{step} (interface {interface}): the kernel does not know how; load its module `{module}`")]
+    #[error(
+        "{step} (interface {interface}): the kernel does not know how; load its module `{module}`"
+    )]
     NoModule {
         /// What was being done.
         step: String,

@@ -20,9 +20,20 @@ pub(crate) fn assign(plan: &Plan, links: &[Link], veth: bool) -> Vec<Named> {
     let hardware = |l: &Link| l.kind == Kind::Hardware || veth && l.kind == Kind::Veth;
     let eligible = |l: &&Link| hardware(l) || rule_of(plan, l, false).is_some();
     let mut links: Vec<&Link> = links.iter().filter(eligible).collect();
-    links.sort_by_key(|l| (l.place.pci.is_none(), l.place.pci.clone(), l.permanent_mac, l.index));
+    links.sort_by_key(|l| {
+        (
+            l.place.pci.is_none(),
+            l.place.pci.clone(),
+            l.permanent_mac,
+            l.index,
+        )
+    });
 
-    let software = plan.bonds.iter().map(|b| &b.name).chain(plan.vlans.iter().map(|v| &v.name));
+    let software = plan
+        .bonds
+        .iter()
+        .map(|b| &b.name)
+        .chain(plan.vlans.iter().map(|v| &v.name));
     let mut taken: BTreeSet<String> = software.cloned().collect();
     let mut given = BTreeSet::new();
     let mut named = Vec::new();
@@ -46,7 +57,11 @@ pub(crate) fn assign(plan: &Plan, links: &[Link], veth: bool) -> Vec<Named> {
             let free = choices.into_iter().find(|n| !taken.contains(n));
             let name = free.unwrap_or_else(|| format!("eth-{}", link.index));
             taken.insert(name.clone());
-            named.push(Named { index: link.index, name, rule });
+            named.push(Named {
+                index: link.index,
+                name,
+                rule,
+            });
         }
     }
     named.sort_by(|a, b| a.name.cmp(&b.name));
@@ -93,16 +108,31 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn rule(matches: Match, name: Option<&str>) -> Ethernet {
-        Ethernet { matches, name: name.map(str::to_owned), settings: Settings::default() }
+        Ethernet {
+            matches,
+            name: name.map(str::to_owned),
+            settings: Settings::default(),
+        }
     }
 
-    fn check(what: &str, rules: Vec<Ethernet>, links: &[Link], expected: &[(u32, &str, Option<usize>)]) {
-        let plan = Plan { ethernets: rules, ..Plan::default() };
+    fn check(
+        what: &str,
+        rules: Vec<Ethernet>,
+        links: &[Link],
+        expected: &[(u32, &str, Option<usize>)],
+    ) {
+        let plan = Plan {
+            ethernets: rules,
+            ..Plan::default()
+        };
         let mut backwards = links.to_vec();
         backwards.reverse();
         for links in [links, &backwards] {
             let named = assign(&plan, links, false);
-            let got: Vec<_> = named.iter().map(|n| (n.index, n.name.as_str(), n.rule)).collect();
+            let got: Vec<_> = named
+                .iter()
+                .map(|n| (n.index, n.name.as_str(), n.rule))
+                .collect();
             assert_eq!(got, expected, "{what}");
         }
     }
@@ -157,7 +187,10 @@ pub(crate) mod tests {
 
     #[test]
     fn two_ports_with_one_hardware_address_get_two_names() {
-        let mut twins = [link(2, "eth0", Kind::Hardware), link(3, "eth1", Kind::Hardware)];
+        let mut twins = [
+            link(2, "eth0", Kind::Hardware),
+            link(3, "eth1", Kind::Hardware),
+        ];
         twins[1].permanent_mac = twins[0].permanent_mac;
         check(
             "twins",

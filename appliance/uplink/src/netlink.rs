@@ -12,8 +12,8 @@ use rtnetlink::packet_route::address::{
     AddressAttribute, AddressMessage, AddressProtocol, CacheInfo,
 };
 use rtnetlink::packet_route::link::{
-    BondLacpRate, BondMode as KernelMode, BondXmitHashPolicy, InfoKind, LinkAttribute, LinkFlags, LinkInfo,
-    LinkLayerType, LinkMessage,
+    BondLacpRate, BondMode as KernelMode, BondXmitHashPolicy, InfoKind, LinkAttribute, LinkFlags,
+    LinkInfo, LinkLayerType, LinkMessage,
 };
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
@@ -41,21 +41,46 @@ pub(crate) struct Netlink {
 impl Netlink {
     /// Must be called in a tokio runtime.
     pub(crate) fn open(sysfs: &Path, procfs: &Path) -> Result<Self, Error> {
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(|source| Error::Open { source })?;
+        let (connection, handle, _) =
+            rtnetlink::new_connection().map_err(|source| Error::Open { source })?;
         let connection = tokio::spawn(connection).abort_handle();
-        Ok(Self { handle, connection, sysfs: sysfs.to_owned(), procfs: procfs.to_owned() })
+        Ok(Self {
+            handle,
+            connection,
+            sysfs: sysfs.to_owned(),
+            procfs: procfs.to_owned(),
+        })
     }
 
     pub(crate) async fn read(&self) -> Result<Found, Error> {
-        let links: Vec<LinkMessage> =
-            self.handle.link().get().execute().try_collect().await.map_err(|e| list("links", &e))?;
-        let addresses: Vec<AddressMessage> =
-            self.handle.address().get().execute().try_collect().await.map_err(|e| list("addresses", &e))?;
+        let links: Vec<LinkMessage> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|e| list("links", &e))?;
+        let addresses: Vec<AddressMessage> = self
+            .handle
+            .address()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|e| list("addresses", &e))?;
         let mut routes = Vec::new();
         let v4 = RouteMessageBuilder::<Ipv4Addr>::new().build();
         let v6 = RouteMessageBuilder::<Ipv6Addr>::new().build();
         for family in [v4, v6] {
-            match self.handle.route().get(family).execute().try_collect::<Vec<_>>().await {
+            match self
+                .handle
+                .route()
+                .get(family)
+                .execute()
+                .try_collect::<Vec<_>>()
+                .await
+            {
                 Ok(found) => routes.extend(found),
                 // A kernel without IPv6 has no routes of it.
                 Err(e) if [libc::EOPNOTSUPP, libc::EAFNOSUPPORT].contains(&errno(&e)) => {}
@@ -78,7 +103,9 @@ impl Netlink {
             match attribute {
                 LinkAttribute::IfName(text) => name = Some(text.clone()),
                 LinkAttribute::Address(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok(),
-                LinkAttribute::PermAddress(bytes) => permanent = <[u8; 6]>::try_from(bytes.as_slice()).ok(),
+                LinkAttribute::PermAddress(bytes) => {
+                    permanent = <[u8; 6]>::try_from(bytes.as_slice()).ok()
+                }
                 LinkAttribute::IfAlias(text) => alias = Some(text.clone()),
                 LinkAttribute::Mtu(bytes) => mtu = *bytes,
                 LinkAttribute::Controller(index) => controller = Some(*index).filter(|i| *i != 0),
@@ -115,17 +142,28 @@ impl Netlink {
             parent,
             alias,
             accept_ra: real.then(|| self.accept_ra(&name)).flatten(),
-            place: if kind == Kind::Hardware { Place::read(&self.sysfs, &name) } else { Place::default() },
+            place: if kind == Kind::Hardware {
+                Place::read(&self.sysfs, &name)
+            } else {
+                Place::default()
+            },
             name,
         })
     }
 
     fn accept_ra(&self, device: &str) -> Option<u8> {
-        fs::read_to_string(self.accept_ra_file(device)).ok()?.trim().parse().ok()
+        fs::read_to_string(self.accept_ra_file(device))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     }
 
     fn accept_ra_file(&self, device: &str) -> PathBuf {
-        self.procfs.join("sys/net/ipv6/conf").join(device).join("accept_ra")
+        self.procfs
+            .join("sys/net/ipv6/conf")
+            .join(device)
+            .join("accept_ra")
     }
 
     /// Carries out one step.
@@ -134,8 +172,16 @@ impl Netlink {
             let (step, interface) = (action.to_string(), action.interface().to_owned());
             let unknown = source.raw_os_error() == Some(libc::EOPNOTSUPP);
             match action.module().filter(|_| unknown) {
-                Some(module) => Error::NoModule { step, interface, module },
-                None => Error::Step { step, interface, source },
+                Some(module) => Error::NoModule {
+                    step,
+                    interface,
+                    module,
+                },
+                None => Error::Step {
+                    step,
+                    interface,
+                    source,
+                },
             }
         })
     }
@@ -143,61 +189,123 @@ impl Netlink {
     async fn try_execute(&self, action: &Action) -> io::Result<()> {
         match action {
             Action::Rename { index, to, .. } => {
-                self.set(LinkUnspec::new_with_index(*index).down().build()).await?;
-                self.set(LinkUnspec::new_with_index(*index).name(to.clone()).build()).await
+                self.set(LinkUnspec::new_with_index(*index).down().build())
+                    .await?;
+                self.set(LinkUnspec::new_with_index(*index).name(to.clone()).build())
+                    .await
             }
             Action::Remove { index, .. } => {
                 gone(self.handle.link().del(*index).execute().await, libc::ENODEV)
             }
-            Action::AddBond { bond, alias } => self.add_link(bond_message(bond), &bond.name, alias).await,
-            Action::AddVlan { name, id, parent, alias } => {
-                self.add_link(LinkVlan::new(name, *parent, *id).build(), name, alias).await
+            Action::AddBond { bond, alias } => {
+                self.add_link(bond_message(bond), &bond.name, alias).await
+            }
+            Action::AddVlan {
+                name,
+                id,
+                parent,
+                alias,
+            } => {
+                self.add_link(LinkVlan::new(name, *parent, *id).build(), name, alias)
+                    .await
             }
             // A bond takes only what is down (bonding.rst, "Configuring Bonding Manually").
             Action::Join { index, bond, .. } => {
-                self.set(LinkUnspec::new_with_index(*index).down().build()).await?;
-                self.set(LinkUnspec::new_with_index(*index).controller(*bond).build()).await
+                self.set(LinkUnspec::new_with_index(*index).down().build())
+                    .await?;
+                self.set(LinkUnspec::new_with_index(*index).controller(*bond).build())
+                    .await
             }
-            Action::Leave { index, .. } => self.set(LinkUnspec::new_with_index(*index).nocontroller().build()).await,
-            Action::Mtu { index, mtu, .. } => self.set(LinkUnspec::new_with_index(*index).mtu(*mtu).build()).await,
-            Action::Up { index, .. } => self.set(LinkUnspec::new_with_index(*index).up().build()).await,
+            Action::Leave { index, .. } => {
+                self.set(LinkUnspec::new_with_index(*index).nocontroller().build())
+                    .await
+            }
+            Action::Mtu { index, mtu, .. } => {
+                self.set(LinkUnspec::new_with_index(*index).mtu(*mtu).build())
+                    .await
+            }
+            Action::Up { index, .. } => {
+                self.set(LinkUnspec::new_with_index(*index).up().build())
+                    .await
+            }
             Action::AcceptRa { name, accept } => {
                 fs::write(self.accept_ra_file(name), if *accept { "2" } else { "0" })
             }
-            Action::AddAddress { index, net, valid, .. } => {
-                let mut add = self.handle.address().add(*index, net.addr(), net.prefix_len()).replace();
+            Action::AddAddress {
+                index, net, valid, ..
+            } => {
+                let mut add = self
+                    .handle
+                    .address()
+                    .add(*index, net.addr(), net.prefix_len())
+                    .replace();
                 if let Some(seconds) = valid {
                     let mut life = CacheInfo::default();
                     (life.ifa_valid, life.ifa_preferred) = (*seconds, *seconds);
-                    add.message_mut().attributes.push(AddressAttribute::CacheInfo(life));
+                    add.message_mut()
+                        .attributes
+                        .push(AddressAttribute::CacheInfo(life));
                 }
                 add.execute().await.map_err(|e| io_error(&e))
             }
             Action::RemoveAddress { index, net, .. } => {
-                let add = &mut self.handle.address().add(*index, net.addr(), net.prefix_len());
-                let removed = self.handle.address().del(add.message_mut().clone()).execute().await;
+                let add = &mut self
+                    .handle
+                    .address()
+                    .add(*index, net.addr(), net.prefix_len());
+                let removed = self
+                    .handle
+                    .address()
+                    .del(add.message_mut().clone())
+                    .execute()
+                    .await;
                 gone(removed, libc::EADDRNOTAVAIL)
             }
             Action::AddRoute { route, onlink, .. } => {
                 let message = route_message(route, *onlink)?;
-                self.handle.route().add(message).execute().await.map_err(|e| io_error(&e))
+                self.handle
+                    .route()
+                    .add(message)
+                    .execute()
+                    .await
+                    .map_err(|e| io_error(&e))
             }
             Action::RemoveRoute { route, .. } => {
-                let removed = self.handle.route().del(route_message(route, false)?).execute().await;
+                let removed = self
+                    .handle
+                    .route()
+                    .del(route_message(route, false)?)
+                    .execute()
+                    .await;
                 gone(removed, libc::ESRCH)
             }
         }
     }
 
     async fn set(&self, link: LinkMessage) -> io::Result<()> {
-        self.handle.link().set(link).execute().await.map_err(|e| io_error(&e))
+        self.handle
+            .link()
+            .set(link)
+            .execute()
+            .await
+            .map_err(|e| io_error(&e))
     }
 
     /// Adds a device and marks it as made here. Without the mark it would be made anew the next time.
     async fn add_link(&self, link: LinkMessage, name: &str, alias: &str) -> io::Result<()> {
-        self.handle.link().add(link).execute().await.map_err(|e| io_error(&e))?;
+        self.handle
+            .link()
+            .add(link)
+            .execute()
+            .await
+            .map_err(|e| io_error(&e))?;
         let alias = LinkAttribute::IfAlias(alias.to_owned());
-        self.set(LinkUnspec::new_with_name(name).append_extra_attribute(alias).build()).await
+        self.set(
+            LinkUnspec::new_with_name(name)
+                .append_extra_attribute(alias)
+                .build(),
+        )
+        .await
     }
 }
 
@@ -222,8 +330,8 @@ impl Watcher {
             MulticastGroup::Ipv6Ifaddr,
             MulticastGroup::Ipv4Route,
         ];
-        let (connection, _, mut messages) =
-            rtnetlink::new_multicast_connection(&groups).map_err(|source| Error::Open { source })?;
+        let (connection, _, mut messages) = rtnetlink::new_multicast_connection(&groups)
+            .map_err(|source| Error::Open { source })?;
         // One change that was not looked at yet says as much as many.
         let (tell, changes) = mpsc::channel(1);
         let forward = async move {
@@ -233,7 +341,10 @@ impl Watcher {
                 }
             }
         };
-        let tasks = [tokio::spawn(connection).abort_handle(), tokio::spawn(forward).abort_handle()];
+        let tasks = [
+            tokio::spawn(connection).abort_handle(),
+            tokio::spawn(forward).abort_handle(),
+        ];
         Ok(Self { changes, tasks })
     }
 
@@ -266,7 +377,11 @@ fn bond_message(bond: &Bond) -> LinkMessage {
         link = link.xmit_hash_policy(BondXmitHashPolicy::Layer34);
     }
     if bond.mode == BondMode::Lacp {
-        let rate = if bond.lacp_fast { BondLacpRate::Fast } else { BondLacpRate::Slow };
+        let rate = if bond.lacp_fast {
+            BondLacpRate::Fast
+        } else {
+            BondLacpRate::Slow
+        };
         link = link.ad_lacp_rate(rate);
     }
     link.build()
@@ -278,9 +393,13 @@ fn address(message: &AddressMessage) -> Option<Address> {
         match attribute {
             AddressAttribute::Address(ip) => address = Some(*ip),
             AddressAttribute::Local(ip) => local = Some(*ip),
-            AddressAttribute::CacheInfo(life) => valid = Some(life.ifa_valid).filter(|v| *v != FOREVER),
+            AddressAttribute::CacheInfo(life) => {
+                valid = Some(life.ifa_valid).filter(|v| *v != FOREVER)
+            }
             AddressAttribute::Protocol(
-                AddressProtocol::RouterAnnouncement | AddressProtocol::LinkLocal | AddressProtocol::Loopback,
+                AddressProtocol::RouterAnnouncement
+                | AddressProtocol::LinkLocal
+                | AddressProtocol::Loopback,
             ) => automatic = true,
             _ => {}
         }
@@ -331,7 +450,11 @@ fn route(message: &RouteMessage) -> Option<Route> {
         found.extend(ip(address).map(|ip| (key, ip)));
     }
     let v6 = header.address_family == rtnetlink::packet_route::AddressFamily::Inet6;
-    let unspecified = if v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+    let unspecified = if v6 {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+    } else {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+    };
     let to = found.get("to").copied().unwrap_or(unspecified);
     Some(Route {
         index: index?,
@@ -344,8 +467,17 @@ fn route(message: &RouteMessage) -> Option<Route> {
 }
 
 fn route_message(route: &Route, onlink: bool) -> io::Result<RouteMessage> {
-    let invalid = |_| io::Error::new(io::ErrorKind::InvalidInput, "IPv4 and IPv6 are mixed in one route");
-    let protocol = if route.dhcp { RouteProtocol::Dhcp } else { RouteProtocol::Static };
+    let invalid = |_| {
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "IPv4 and IPv6 are mixed in one route",
+        )
+    };
+    let protocol = if route.dhcp {
+        RouteProtocol::Dhcp
+    } else {
+        RouteProtocol::Static
+    };
     let mut message = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(route.to.addr(), route.to.prefix_len())
         .map_err(invalid)?
@@ -364,7 +496,10 @@ fn route_message(route: &Route, onlink: bool) -> io::Result<RouteMessage> {
 }
 
 fn list(what: &'static str, error: &rtnetlink::Error) -> Error {
-    Error::List { what, source: io_error(error) }
+    Error::List {
+        what,
+        source: io_error(error),
+    }
 }
 
 fn io_error(error: &rtnetlink::Error) -> io::Error {

@@ -43,7 +43,9 @@ impl Place {
             return Self::default();
         };
         let driver = fs::read_link(function.join("driver"));
-        let driver = driver.ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+        let driver = driver
+            .ok()
+            .and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
         // A virtio device is one step below its function.
         let mut holder = function.as_path();
         if name_of(holder).is_some_and(|n| n.starts_with("virtio")) {
@@ -51,14 +53,20 @@ impl Place {
         }
         Self {
             pci: Pci::read(holder, &class),
-            usb: function.iter().any(|part| part.to_str().is_some_and(is_usb_bus)),
+            usb: function
+                .iter()
+                .any(|part| part.to_str().is_some_and(is_usb_bus)),
             driver,
         }
     }
 
     /// The name from the place; from the hardware address where the place gives none.
     pub(crate) fn name(&self, mac: [u8; 6]) -> String {
-        let by_place = self.pci.as_ref().map(Pci::name).filter(|n| n.len() <= LONGEST_NAME);
+        let by_place = self
+            .pci
+            .as_ref()
+            .map(Pci::name)
+            .filter(|n| n.len() <= LONGEST_NAME);
         by_place.unwrap_or_else(|| name_by_mac(mac))
     }
 
@@ -72,11 +80,13 @@ impl Place {
 
 /// `enx` and the hardware address: always there, always short enough.
 pub(crate) fn name_by_mac(mac: [u8; 6]) -> String {
-    mac.iter().fold("enx".to_owned(), |name, byte| format!("{name}{byte:02x}"))
+    mac.iter()
+        .fold("enx".to_owned(), |name, byte| format!("{name}{byte:02x}"))
 }
 
 fn is_usb_bus(part: &str) -> bool {
-    part.strip_prefix("usb").is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+    part.strip_prefix("usb")
+        .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 fn name_of(path: &Path) -> Option<&str> {
@@ -99,7 +109,9 @@ impl Pci {
         };
         let (domain, bus, slot, number) = parse_address(name_of(holder)?)?;
         // Bit 7 of the header type, PCI 3.0 §6.2.1.
-        let header = fs::read(holder.join("config")).ok().and_then(|c| c.get(0x0e).copied());
+        let header = fs::read(holder.join("config"))
+            .ok()
+            .and_then(|c| c.get(0x0e).copied());
         let port = match text(class.join("phys_port_name")) {
             Some(name) if name.bytes().all(|b| b.is_ascii_alphanumeric()) => Port::Name(name),
             _ => match text(class.join("dev_port")).and_then(|t| t.parse().ok()) {
@@ -139,14 +151,22 @@ impl Pci {
     }
 
     fn address(&self) -> String {
-        format!("{:04x}:{:02x}:{:02x}.{}", self.domain, self.bus, self.slot, self.function)
+        format!(
+            "{:04x}:{:02x}:{:02x}.{}",
+            self.domain, self.bus, self.slot, self.function
+        )
     }
 }
 
 fn virtual_number(physical: &Path, function: &Path) -> Option<u32> {
     let entries = fs::read_dir(physical).ok()?.flatten();
     entries.into_iter().find_map(|entry| {
-        let number = entry.file_name().to_str()?.strip_prefix("virtfn")?.parse().ok()?;
+        let number = entry
+            .file_name()
+            .to_str()?
+            .strip_prefix("virtfn")?
+            .parse()
+            .ok()?;
         (fs::canonicalize(entry.path()).ok()? == function).then_some(number)
     })
 }
@@ -160,7 +180,12 @@ fn parse_address(text: &str) -> Option<(u32, u8, u8, u8)> {
         return None;
     }
     let byte = |t| u8::from_str_radix(t, 16).ok();
-    Some((u32::from_str_radix(domain, 16).ok()?, byte(bus)?, byte(slot)?, byte(function)?))
+    Some((
+        u32::from_str_radix(domain, 16).ok()?,
+        byte(bus)?,
+        byte(slot)?,
+        byte(function)?,
+    ))
 }
 
 #[cfg(test)]
@@ -190,7 +215,12 @@ mod tests {
         root
     }
 
-    fn check(expected: &str, device: &str, files: &[(&str, &[u8])], links: &[(&str, &str)]) -> Place {
+    fn check(
+        expected: &str,
+        device: &str,
+        files: &[(&str, &[u8])],
+        links: &[(&str, &str)],
+    ) -> Place {
         let root = sysfs(device, files, links);
         let place = Place::read(root.path(), "eth0");
         assert_eq!(place.name(MAC), expected, "{device}");
@@ -206,7 +236,12 @@ mod tests {
         check("enp3s0", &at("0000:03:00.0"), &[], &[]);
         check("enp0s31f6", "pci0000:00/0000:00:1f.6", &[], &[]);
         let config = at("0000:03:00.0/config");
-        check("enp3s0f0", &at("0000:03:00.0"), &[(&config, &multifunction)], &[]);
+        check(
+            "enp3s0f0",
+            &at("0000:03:00.0"),
+            &[(&config, &multifunction)],
+            &[],
+        );
         check("enP1p16s2", "pci0001:00/0001:10:02.0", &[], &[]);
         check("enp0s3", "pci0000:00/0000:00:03.0/virtio0", &[], &[]);
         let port = at("0000:03:00.0/net/eth0/dev_port");
@@ -214,12 +249,22 @@ mod tests {
         check("enp3s0", &at("0000:03:00.0"), &[(&port, b"0\n")], &[]);
         let name = at("0000:03:00.0/net/eth0/phys_port_name");
         check("enp3s0np1", &at("0000:03:00.0"), &[(&name, b"p1\n")], &[]);
-        check("enx525400abcdef", &at("0000:03:00.0"), &[(&name, b"averylongname\n")], &[]);
+        check(
+            "enx525400abcdef",
+            &at("0000:03:00.0"),
+            &[(&name, b"averylongname\n")],
+            &[],
+        );
     }
 
     #[test]
     fn names_come_from_the_hardware_address_where_there_is_no_place() {
-        let usb = check("enx525400abcdef", "pci0000:00/0000:00:14.0/usb2/2-1/2-1:1.0", &[], &[]);
+        let usb = check(
+            "enx525400abcdef",
+            "pci0000:00/0000:00:14.0/usb2/2-1/2-1:1.0",
+            &[],
+            &[],
+        );
         assert!(usb.usb);
         check("enx525400abcdef", "vmbus/1234", &[], &[]);
         let root = tempfile::tempdir().expect("a folder");
@@ -233,13 +278,23 @@ mod tests {
             ("pci0000:00/0000:03:10.2/physfn", physical),
             ("pci0000:00/0000:03:00.1/virtfn4", function),
         ];
-        check("enp3s0f1v4", function, &[("pci0000:00/0000:03:00.1/config", &[])], &links);
+        check(
+            "enp3s0f1v4",
+            function,
+            &[("pci0000:00/0000:03:00.1/config", &[])],
+            &links,
+        );
     }
 
     #[test]
     fn rules_name_a_place_in_three_ways() {
         let links = [("pci0000:00/0000:0a:00.0/driver", "drivers/ixgbe")];
-        let place = check("enp10s0", "pci0000:00/0000:0a:00.0", &[("drivers/ixgbe/x", b"")], &links);
+        let place = check(
+            "enp10s0",
+            "pci0000:00/0000:0a:00.0",
+            &[("drivers/ixgbe/x", b"")],
+            &links,
+        );
         assert_eq!(place.driver.as_deref(), Some("ixgbe"));
         for text in ["0000:0a:00.0", "pci-0000:0A:00.0", "enp10s0"] {
             assert!(place.is(text, MAC), "{text}");
@@ -251,7 +306,15 @@ mod tests {
 
     #[test]
     fn strange_addresses_are_none() {
-        for text in ["", "eth0", "0000:03:00", "0000:03:00.0:1", "xyz0:03:00.0", "0000:03:00:00.0", "1-1.2"] {
+        for text in [
+            "",
+            "eth0",
+            "0000:03:00",
+            "0000:03:00.0:1",
+            "xyz0:03:00.0",
+            "0000:03:00:00.0",
+            "1-1.2",
+        ] {
             assert_eq!(parse_address(text), None, "{text}");
         }
     }

@@ -49,6 +49,8 @@ struct Look<'a> {
     now: Duration,
 }
 
+type Stage<'a> = &'a dyn Fn(&mut Round) -> Vec<Action>;
+
 /// The next steps; none when all is as it shall be. `given_up` are steps that failed and are not to be repeated now.
 pub(crate) fn next(
     plan: &Plan,
@@ -58,10 +60,15 @@ pub(crate) fn next(
     given_up: &[Action],
     now: Duration,
 ) -> Round {
-    let look = Look { plan, found, leases, now };
+    let look = Look {
+        plan,
+        found,
+        leases,
+        now,
+    };
     let named = assign(plan, &found.links, veth);
     let mut round = Round::default();
-    let stages: [&dyn Fn(&mut Round) -> Vec<Action>; 5] = [
+    let stages: [Stage; 5] = [
         &|round| look.renames(&named, round),
         &|round| look.devices(round),
         &|round| {
@@ -86,20 +93,38 @@ impl Look<'_> {
     fn renames(&self, named: &[Named], round: &mut Round) -> Vec<Action> {
         let mut actions = Vec::new();
         // What somebody else uses, without a rule here, is not taken down for a name.
-        let is = |n: &Named| self.found.link(n.index).filter(|l| n.rule.is_some() || !l.up).map(|l| l.name.clone());
-        let wrong: Vec<(&Named, String)> =
-            named.iter().filter_map(|n| is(n).filter(|is| *is != n.name).map(|is| (n, is))).collect();
+        let is = |n: &Named| {
+            self.found
+                .link(n.index)
+                .filter(|l| n.rule.is_some() || !l.up)
+                .map(|l| l.name.clone())
+        };
+        let wrong: Vec<(&Named, String)> = named
+            .iter()
+            .filter_map(|n| is(n).filter(|is| *is != n.name).map(|is| (n, is)))
+            .collect();
         for (n, from) in &wrong {
-            let rename = |index, from: &str, to: String| Action::Rename { index, from: from.to_owned(), to };
+            let rename = |index, from: &str, to: String| Action::Rename {
+                index,
+                from: from.to_owned(),
+                to,
+            };
             match self.found.named(&n.name) {
                 None => actions.push(rename(n.index, from, n.name.clone())),
                 // The holder moves out of the way first; its own name it gets in the next round.
                 Some(holder) if wrong.iter().any(|(w, _)| w.index == holder.index) => {
-                    actions.push(rename(holder.index, &holder.name, format!("moving{}", holder.index)));
+                    actions.push(rename(
+                        holder.index,
+                        &holder.name,
+                        format!("moving{}", holder.index),
+                    ));
                 }
                 Some(holder) => round.problems.push((
                     from.clone(),
-                    format!("its name {} is taken by another device ({:?})", n.name, holder.kind),
+                    format!(
+                        "its name {} is taken by another device ({:?})",
+                        n.name, holder.kind
+                    ),
                 )),
             }
         }
@@ -111,12 +136,22 @@ impl Look<'_> {
         let mut actions = Vec::new();
         let mut wanted = BTreeMap::new();
         for bond in &self.plan.bonds {
-            let add = Action::AddBond { bond: bond.clone(), alias: bond_alias(bond) };
-            wanted.insert(bond.name.as_str(), (Kind::Bond, bond_alias(bond), Some(add)));
+            let add = Action::AddBond {
+                bond: bond.clone(),
+                alias: bond_alias(bond),
+            };
+            wanted.insert(
+                bond.name.as_str(),
+                (Kind::Bond, bond_alias(bond), Some(add)),
+            );
         }
         for vlan in &self.plan.vlans {
             let parent = self.found.named(&vlan.parent);
-            let alias = format!("{OURS}vlan {} on {}", vlan.id, parent.map_or(0, |p| p.index));
+            let alias = format!(
+                "{OURS}vlan {} on {}",
+                vlan.id,
+                parent.map_or(0, |p| p.index)
+            );
             let add = parent.map(|p| Action::AddVlan {
                 name: vlan.name.clone(),
                 id: vlan.id,
@@ -130,18 +165,22 @@ impl Look<'_> {
             wanted.insert(vlan.name.as_str(), (Kind::Vlan, alias, add));
         }
         for link in &self.found.links {
-            let remove = || Action::Remove { index: link.index, name: link.name.clone() };
+            let remove = || Action::Remove {
+                index: link.index,
+                name: link.name.clone(),
+            };
             let ours = link.alias.as_ref().is_some_and(|a| a.starts_with(OURS));
             match wanted.remove(link.name.as_str()) {
                 // One of another make, or the one that the kernel module makes by itself.
                 Some((kind, alias, _)) if link.kind == kind => {
-                    if link.alias.as_ref() != Some(&alias) {
-                        actions.push(remove());
-                    }
+                    let other = link.alias.as_ref() != Some(&alias);
+                    actions.extend(other.then(remove));
                 }
                 Some((kind, ..)) => {
                     let message = format!("the name of this {kind:?} is taken by another device");
-                    round.problems.push((link.name.clone(), message.to_lowercase()));
+                    round
+                        .problems
+                        .push((link.name.clone(), message.to_lowercase()));
                 }
                 None if ours => actions.push(remove()),
                 None => {}
@@ -155,7 +194,11 @@ impl Look<'_> {
 
     fn targets(&self, named: &[Named], round: &mut Round) -> Vec<Target> {
         let bond_of = |name: &str| {
-            let bond = self.plan.bonds.iter().find(|b| b.members.iter().any(|m| m == name));
+            let bond = self
+                .plan
+                .bonds
+                .iter()
+                .find(|b| b.members.iter().any(|m| m == name));
             bond.map(|b| b.name.clone())
         };
         let mut targets = Vec::new();
@@ -170,15 +213,37 @@ impl Look<'_> {
                 (None, None) => continue,
             };
             // A name that could not be given must not hide the interface.
-            let name = self.found.link(n.index).map_or(&n.name, |l| &l.name).clone();
-            targets.push(Target { index: n.index, name, settings, bond });
+            let name = self
+                .found
+                .link(n.index)
+                .map_or(&n.name, |l| &l.name)
+                .clone();
+            targets.push(Target {
+                index: n.index,
+                name,
+                settings,
+                bond,
+            });
         }
-        let bonds = self.plan.bonds.iter().map(|b| (&b.name, Kind::Bond, &b.settings));
-        let vlans = self.plan.vlans.iter().map(|v| (&v.name, Kind::Vlan, &v.settings));
+        let bonds = self
+            .plan
+            .bonds
+            .iter()
+            .map(|b| (&b.name, Kind::Bond, &b.settings));
+        let vlans = self
+            .plan
+            .vlans
+            .iter()
+            .map(|v| (&v.name, Kind::Vlan, &v.settings));
         for (name, kind, settings) in bonds.chain(vlans) {
             if let Some(link) = self.found.named(name).filter(|l| l.kind == kind) {
                 let (name, settings) = (name.clone(), settings.clone());
-                targets.push(Target { index: link.index, name, settings, bond: None });
+                targets.push(Target {
+                    index: link.index,
+                    name,
+                    settings,
+                    bond: None,
+                });
             }
         }
         for bond in &self.plan.bonds {
@@ -195,31 +260,63 @@ impl Look<'_> {
 
     fn links(&self, targets: &[Target]) -> Vec<Action> {
         let mut actions = Vec::new();
-        let loopback = self.found.links.iter().find(|l| l.kind == Kind::Loopback && !l.up);
+        let loopback = self
+            .found
+            .links
+            .iter()
+            .find(|l| l.kind == Kind::Loopback && !l.up);
         actions.extend(loopback.map(up));
         // Devices before those on top of them.
-        let mut ordered: Vec<(&Target, &Link)> =
-            targets.iter().filter_map(|t| Some((t, self.found.link(t.index)?))).collect();
+        let mut ordered: Vec<(&Target, &Link)> = targets
+            .iter()
+            .filter_map(|t| Some((t, self.found.link(t.index)?)))
+            .collect();
         ordered.sort_by_key(|(t, l)| (t.bond.is_none(), l.kind == Kind::Vlan));
         for (target, link) in ordered {
             let (index, name) = (link.index, target.name.clone());
-            let bond = target.bond.as_ref().and_then(|b| self.found.named(b)).map(|b| b.index);
+            let bond = target
+                .bond
+                .as_ref()
+                .and_then(|b| self.found.named(b))
+                .map(|b| b.index);
             match (bond, link.controller) {
                 (Some(bond), is) if is != Some(bond) => {
-                    actions.push(Action::Join { index, name: name.clone(), bond });
+                    actions.push(Action::Join {
+                        index,
+                        name: name.clone(),
+                        bond,
+                    });
                 }
                 (None, Some(controller)) if self.is_bond(controller) => {
-                    actions.push(Action::Leave { index, name: name.clone() });
+                    actions.push(Action::Leave {
+                        index,
+                        name: name.clone(),
+                    });
                 }
                 _ => {}
             }
             let leased = self.lease(target).and_then(|l| l.mtu).map(u32::from);
-            if let Some(mtu) = target.settings.mtu.or(leased).filter(|mtu| *mtu != link.mtu) {
-                actions.push(Action::Mtu { index, name: name.clone(), mtu });
+            if let Some(mtu) = target
+                .settings
+                .mtu
+                .or(leased)
+                .filter(|mtu| *mtu != link.mtu)
+            {
+                actions.push(Action::Mtu {
+                    index,
+                    name: name.clone(),
+                    mtu,
+                });
             }
             let accept = target.settings.accept_ra;
-            if link.accept_ra.is_some_and(|is| is != if accept { 2 } else { 0 }) {
-                actions.push(Action::AcceptRa { name: name.clone(), accept });
+            if link
+                .accept_ra
+                .is_some_and(|is| is != if accept { 2 } else { 0 })
+            {
+                actions.push(Action::AcceptRa {
+                    name: name.clone(),
+                    accept,
+                });
             }
             if !link.up {
                 actions.push(up(link));
@@ -234,7 +331,10 @@ impl Look<'_> {
 
     fn lease(&self, target: &Target) -> Option<&Lease> {
         let dynamic = target.settings.dhcp4;
-        self.leases.get(&target.index).map(|h| &h.lease).filter(|_| dynamic)
+        self.leases
+            .get(&target.index)
+            .map(|h| &h.lease)
+            .filter(|_| dynamic)
     }
 
     fn addresses(&self, targets: &[Target]) -> Vec<Action> {
@@ -248,17 +348,31 @@ impl Look<'_> {
             let is = |a: &&crate::found::Address| a.index == index;
             for address in self.found.addresses.iter().filter(is) {
                 if !address.automatic && !wanted.contains_key(&address.net) {
-                    actions.push(Action::RemoveAddress { index, name: name.clone(), net: address.net });
+                    actions.push(Action::RemoveAddress {
+                        index,
+                        name: name.clone(),
+                        net: address.net,
+                    });
                 }
             }
             for (net, valid) in wanted {
-                let there = self.found.addresses.iter().filter(is).find(|a| a.net == net);
+                let there = self
+                    .found
+                    .addresses
+                    .iter()
+                    .filter(is)
+                    .find(|a| a.net == net);
                 let good = there.is_some_and(|a| match (a.valid, valid) {
                     (Some(is), Some(wanted)) => is.abs_diff(wanted) <= SLACK,
                     (is, wanted) => is == wanted,
                 });
                 if !good {
-                    actions.push(Action::AddAddress { index, name: name.clone(), net, valid });
+                    actions.push(Action::AddAddress {
+                        index,
+                        name: name.clone(),
+                        net,
+                        valid,
+                    });
                 }
             }
         }
@@ -270,17 +384,31 @@ impl Look<'_> {
         let (mut actions, mut added) = (Vec::new(), Vec::new());
         for (order, target) in (0_u32..).zip(targets) {
             let wanted = self.wanted_routes(target, FIRST_METRIC + order);
-            let is: Vec<&Route> = self.found.routes.iter().filter(|r| r.index == target.index).collect();
+            let is: Vec<&Route> = self
+                .found
+                .routes
+                .iter()
+                .filter(|r| r.index == target.index)
+                .collect();
             let name = || target.name.clone();
             for route in &is {
                 if !wanted.contains(route) {
-                    actions.push(Action::RemoveRoute { name: name(), route: (*route).clone() });
+                    actions.push(Action::RemoveRoute {
+                        name: name(),
+                        route: (*route).clone(),
+                    });
                 }
             }
             for route in wanted {
                 if !is.contains(&&route) {
-                    let onlink = route.via.is_some_and(|gateway| !self.reaches(target, gateway));
-                    added.push(Action::AddRoute { name: name(), route, onlink });
+                    let onlink = route
+                        .via
+                        .is_some_and(|gateway| !self.reaches(target, gateway));
+                    added.push(Action::AddRoute {
+                        name: name(),
+                        route,
+                        onlink,
+                    });
                 }
             }
         }
@@ -293,7 +421,13 @@ impl Look<'_> {
         let index = target.index;
         let settings = &target.settings;
         let metric = settings.metric.unwrap_or(metric);
-        let default = |gateway: &IpAddr| if gateway.is_ipv4() { v4_default() } else { v6_default() };
+        let default = |gateway: &IpAddr| {
+            if gateway.is_ipv4() {
+                v4_default()
+            } else {
+                v6_default()
+            }
+        };
         let fixed = settings.gateways.iter().map(|gateway| Route {
             index,
             to: default(gateway),
@@ -324,7 +458,10 @@ impl Look<'_> {
         let leased = leased.filter(|r| !(own_gateway && r.to.prefix_len() == 0));
         let mut wanted: Vec<Route> = Vec::new();
         for route in fixed.chain(further).chain(leased) {
-            if !wanted.iter().any(|w| (w.to, w.metric) == (route.to, route.metric)) {
+            if !wanted
+                .iter()
+                .any(|w| (w.to, w.metric) == (route.to, route.metric))
+            {
                 wanted.push(route);
             }
         }
@@ -336,12 +473,21 @@ impl Look<'_> {
     fn reaches(&self, target: &Target, gateway: IpAddr) -> bool {
         let leased = self.lease(target).map(|l| IpNet::V4(l.address));
         let link_local = matches!(gateway, IpAddr::V6(g) if g.is_unicast_link_local());
-        link_local || target.settings.addresses.iter().chain(&leased).any(|net| net.contains(&gateway))
+        link_local
+            || target
+                .settings
+                .addresses
+                .iter()
+                .chain(&leased)
+                .any(|net| net.contains(&gateway))
     }
 }
 
 fn up(link: &Link) -> Action {
-    Action::Up { index: link.index, name: link.name.clone() }
+    Action::Up {
+        index: link.index,
+        name: link.name.clone(),
+    }
 }
 
 fn v4_default() -> IpNet {
@@ -356,11 +502,19 @@ fn seconds_left(held: &Held, now: Duration) -> Option<u32> {
     held.lease.duration?;
     let left = held.expires().saturating_sub(now).as_secs();
     // The kernel takes zero for a mistake and all ones for ever.
-    Some(u32::try_from(left).unwrap_or(u32::MAX - 1).clamp(1, u32::MAX - 1))
+    Some(
+        u32::try_from(left)
+            .unwrap_or(u32::MAX - 1)
+            .clamp(1, u32::MAX - 1),
+    )
 }
 
 fn bond_alias(bond: &Bond) -> String {
-    let rate = if bond.lacp_fast && bond.mode == BondMode::Lacp { " fast" } else { "" };
+    let rate = if bond.lacp_fast && bond.mode == BondMode::Lacp {
+        " fast"
+    } else {
+        ""
+    };
     format!("{OURS}bond {:?} {} ms{rate}", bond.mode, bond.miimon_ms)
 }
 

@@ -47,7 +47,10 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), Error> {
         fs::File::create(&part)?.write_all(text.as_bytes())?;
         fs::rename(&part, path)
     };
-    replace().map_err(|source| Error::Resolver { path: path.to_owned(), source })
+    replace().map_err(|source| Error::Resolver {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 #[cfg(test)]
@@ -57,7 +60,13 @@ mod tests {
     #[test]
     fn what_is_written_is_read_by_the_c_library() {
         let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
-        let servers = [ip("9.9.9.9"), ip("10.0.0.1"), ip("9.9.9.9"), ip("2001:db8::1"), ip("1.1.1.1")];
+        let servers = [
+            ip("9.9.9.9"),
+            ip("10.0.0.1"),
+            ip("9.9.9.9"),
+            ip("2001:db8::1"),
+            ip("1.1.1.1"),
+        ];
         let domains = ["b.example", "a.example", "b.example"].map(str::to_owned);
         let text = render(&servers, &domains);
         let lines: Vec<&str> = text.lines().skip(1).collect();

@@ -83,7 +83,10 @@ impl fmt::Display for State {
                         write!(f, "no answer from a DHCP server, asked {tries} times")?;
                     }
                     Some(Phase::Requesting) if *tries > 1 => {
-                        write!(f, "the DHCP server offers an address but does not confirm it, asked {tries} times")?;
+                        write!(
+                            f,
+                            "the DHCP server offers an address but does not confirm it, asked {tries} times"
+                        )?;
                     }
                     Some(_) => write!(f, "asking for an address by DHCP")?,
                 }
@@ -101,9 +104,18 @@ impl fmt::Display for Interface {
             write!(f, "{}", self.state)?;
         }
         for (n, address) in self.addresses.iter().enumerate() {
-            write!(f, "{}{address}", if n == 0 && self.state == State::Ready { "" } else { ", " })?;
+            write!(
+                f,
+                "{}{address}",
+                if n == 0 && self.state == State::Ready {
+                    ""
+                } else {
+                    ", "
+                }
+            )?;
         }
-        self.gateway.map_or(Ok(()), |gateway| write!(f, ", gateway {gateway}"))
+        self.gateway
+            .map_or(Ok(()), |gateway| write!(f, ", gateway {gateway}"))
     }
 }
 
@@ -111,7 +123,9 @@ impl Status {
     /// Whether some interface has an address by which the host can be reached.
     #[must_use]
     pub fn is_reachable(&self) -> bool {
-        self.interfaces.iter().any(|i| i.state == State::Ready && !i.addresses.is_empty())
+        self.interfaces
+            .iter()
+            .any(|i| i.state == State::Ready && !i.addresses.is_empty())
     }
 
     /// Addresses by which the host can be reached, those of the first interface first.

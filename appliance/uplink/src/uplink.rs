@@ -80,7 +80,11 @@ impl Uplink {
             said: Vec::new(),
         };
         let task = tokio::spawn(keeper.run(watcher, commands, heard));
-        Ok(Handle { status: watch, plans, task })
+        Ok(Handle {
+            status: watch,
+            plans,
+            task,
+        })
     }
 }
 
@@ -189,7 +193,9 @@ impl Keeper {
                 let why = match lost {
                     Lost::Expired => "its lease expired and no server extended it".to_owned(),
                     Lost::Refused(None) => "the DHCP server refused the address it had".to_owned(),
-                    Lost::Refused(Some(text)) => format!("the DHCP server refused the address it had: {text}"),
+                    Lost::Refused(Some(text)) => {
+                        format!("the DHCP server refused the address it had: {text}")
+                    }
                 };
                 warn!(device, "lost its address: {why}");
                 (leasing.held, leasing.lost) = (None, Some(why));
@@ -212,10 +218,20 @@ impl Keeper {
                     return;
                 }
             };
-            let leases = self.clients.iter().filter_map(|(i, l)| Some((*i, l.held.clone()?)));
+            let leases = self
+                .clients
+                .iter()
+                .filter_map(|(i, l)| Some((*i, l.held.clone()?)));
             let given_up: Vec<Action> = failures.iter().map(|(a, _)| a.clone()).collect();
             let now = self.start.elapsed();
-            let round = next(&self.plan, &found, &leases.collect(), self.options.veth, &given_up, now);
+            let round = next(
+                &self.plan,
+                &found,
+                &leases.collect(),
+                self.options.veth,
+                &given_up,
+                now,
+            );
             if round.actions.is_empty() {
                 if self.attend(&round.targets, &found) {
                     continue;
@@ -241,19 +257,27 @@ impl Keeper {
             target.is_some_and(same) && found.link(index).is_some_and(|l| l.mac == leasing.mac)
         };
         let before = self.clients.len();
-        self.clients.retain(|index, leasing| wanted(*index, leasing));
+        self.clients
+            .retain(|index, leasing| wanted(*index, leasing));
         let ended = self.clients.len() < before;
         for target in targets.iter().filter(|t| t.settings.dhcp4) {
             let Some(link) = found.link(target.index) else {
                 continue;
             };
-            let remembered = self.options.remembered.iter().find(|(mac, _)| *mac == link.mac);
+            let remembered = self
+                .options
+                .remembered
+                .iter()
+                .find(|(mac, _)| *mac == link.mac);
             let leasing = self.clients.entry(target.index).or_insert_with(|| Leasing {
                 device: target.name.clone(),
                 mac: link.mac,
                 client: Client::start(
                     &target.name,
-                    Identity { mac: link.mac, hostname: self.plan.hostname.clone() },
+                    Identity {
+                        mac: link.mac,
+                        hostname: self.plan.hostname.clone(),
+                    },
                     remembered.map(|(_, address)| *address),
                     self.start,
                     target.index,
@@ -270,7 +294,11 @@ impl Keeper {
     }
 
     fn publish(&mut self, round: &Round, found: &Found, failures: &[(Action, Error)]) {
-        let mut problems: Vec<String> = round.problems.iter().map(|(name, text)| format!("{name}: {text}")).collect();
+        let mut problems: Vec<String> = round
+            .problems
+            .iter()
+            .map(|(name, text)| format!("{name}: {text}"))
+            .collect();
         problems.extend(failures.iter().map(|(_, e)| e.chain()));
         let before = self.status.borrow().interfaces.clone();
         let interfaces = round.targets.iter().filter_map(|t| {
@@ -311,10 +339,20 @@ impl Keeper {
         });
     }
 
-    fn interface(&self, target: &Target, found: &Found, failures: &[(Action, Error)]) -> Option<Interface> {
+    fn interface(
+        &self,
+        target: &Target,
+        found: &Found,
+        failures: &[(Action, Error)],
+    ) -> Option<Interface> {
         let link = found.link(target.index)?;
         let global = |a: &&Address| a.index == target.index && !is_link_local(a.net.addr());
-        let addresses: Vec<_> = found.addresses.iter().filter(global).map(|a| a.net).collect();
+        let addresses: Vec<_> = found
+            .addresses
+            .iter()
+            .filter(global)
+            .map(|a| a.net)
+            .collect();
         let leasing = self.clients.get(&target.index);
         let failure = failures.iter().find(|(a, _)| a.interface() == target.name);
         let state = if !link.carrier {
@@ -330,7 +368,10 @@ impl Keeper {
                 lost: leasing.and_then(|l| l.lost.clone()),
             }
         };
-        let defaults = found.routes.iter().filter(|r| r.index == target.index && r.to.prefix_len() == 0);
+        let defaults = found
+            .routes
+            .iter()
+            .filter(|r| r.index == target.index && r.to.prefix_len() == 0);
         let gateways = defaults.filter_map(|r| r.via);
         Some(Interface {
             name: target.name.clone(),
@@ -340,7 +381,9 @@ impl Keeper {
             since: std::time::Instant::now(),
             addresses,
             gateway: gateways.min_by_key(IpAddr::is_ipv6),
-            lease: leasing.and_then(|l| l.held.as_ref()).map(|h| h.lease.clone()),
+            lease: leasing
+                .and_then(|l| l.held.as_ref())
+                .map(|h| h.lease.clone()),
         })
     }
 }

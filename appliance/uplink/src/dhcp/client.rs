@@ -23,7 +23,10 @@ const HORIZON: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug)]
 pub(crate) enum Event {
     /// It is in another phase, or has sent its message once more.
-    Phase { phase: Phase, tries: u32 },
+    Phase {
+        phase: Phase,
+        tries: u32,
+    },
     Bind(Held),
     Unbind(Lost),
     /// It cannot go on; it tries again by itself.
@@ -65,7 +68,8 @@ impl Client {
 
     /// Whether frames can pass.
     pub(crate) fn link(&self, up: bool) {
-        self.link.send_if_modified(|link| std::mem::replace(link, up) != up);
+        self.link
+            .send_if_modified(|link| std::mem::replace(link, up) != up);
     }
 }
 
@@ -95,7 +99,12 @@ impl Runner {
                     }
                 }
                 Err(e) => {
-                    if self.events.send((self.key, Event::Broken(e))).await.is_err() {
+                    if self
+                        .events
+                        .send((self.key, Event::Broken(e)))
+                        .await
+                        .is_err()
+                    {
                         return;
                     }
                 }
@@ -105,7 +114,11 @@ impl Runner {
     }
 
     /// Until the socket is of no use (`Some`) or the owner is gone (`None`).
-    async fn serve(&mut self, mut socket: PacketSocket, link: &mut watch::Receiver<bool>) -> Option<()> {
+    async fn serve(
+        &mut self,
+        mut socket: PacketSocket,
+        link: &mut watch::Receiver<bool>,
+    ) -> Option<()> {
         loop {
             let deadline = self.start + self.machine.deadline().min(self.start.elapsed() + HORIZON);
             let acts = tokio::select! {
@@ -148,7 +161,8 @@ impl Runner {
             Act::Bind(held) => return self.tell(Event::Bind(held)).await,
             Act::Unbind(lost) => return self.tell(Event::Unbind(lost)).await,
             Act::Broadcast(message) => {
-                let frame = message::encode(&message).and_then(|bytes| frame::broadcast(self.mac, &bytes));
+                let frame =
+                    message::encode(&message).and_then(|bytes| frame::broadcast(self.mac, &bytes));
                 match frame {
                     Some(frame) => socket.send(&frame).await,
                     None => Err(io::Error::from(io::ErrorKind::InvalidInput)),

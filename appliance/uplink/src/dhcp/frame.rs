@@ -57,7 +57,11 @@ pub(super) fn payload(frame: &[u8]) -> Option<&[u8]> {
     if u16_at(udp, 2)? != CLIENT_PORT || datagram.len() < UDP {
         return None;
     }
-    let address = |at: usize| Some(Ipv4Addr::from(<[u8; 4]>::try_from(ip.get(at..at + 4)?).ok()?));
+    let address = |at: usize| {
+        Some(Ipv4Addr::from(
+            <[u8; 4]>::try_from(ip.get(at..at + 4)?).ok()?,
+        ))
+    };
     let pseudo = pseudo(address(12)?, address(16)?, udp_length);
     // From a sender on the same machine the checksum holds the pseudo header only: its device would have done the rest.
     let given = u16_at(udp, 6)?;

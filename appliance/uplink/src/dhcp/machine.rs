@@ -86,7 +86,11 @@ pub(crate) enum Act {
     /// Send to everybody on the link.
     Broadcast(Message),
     /// Send to one server, from the leased address.
-    Unicast { from: Ipv4Addr, to: Ipv4Addr, message: Message },
+    Unicast {
+        from: Ipv4Addr,
+        to: Ipv4Addr,
+        message: Message,
+    },
     /// Configure this lease instead of the one before.
     Bind(Held),
     /// Remove what the lease brought.
@@ -188,7 +192,10 @@ impl Machine {
         if self.held.as_ref().is_some_and(|h| h.expires() <= now) {
             self.held = None;
             acts.push(Act::Unbind(Lost::Expired));
-            if matches!(self.state, State::Bound | State::Renewing | State::Rebinding) {
+            if matches!(
+                self.state,
+                State::Bound | State::Renewing | State::Rebinding
+            ) {
                 self.enter(State::Selecting, now);
             }
         }
@@ -231,24 +238,36 @@ impl Machine {
             {
                 self.bind(lease, now)
             }
-            (State::Rebooting { address }, Reply::Ack(lease)) if lease.address.addr() == *address => {
+            (State::Rebooting { address }, Reply::Ack(lease))
+                if lease.address.addr() == *address =>
+            {
                 self.bind(lease, now)
             }
-            (State::Renewing | State::Rebinding, Reply::Ack(lease)) if Some(lease.address.addr()) == held => {
+            (State::Renewing | State::Rebinding, Reply::Ack(lease))
+                if Some(lease.address.addr()) == held =>
+            {
                 self.bind(lease, now)
             }
-            (State::Requesting { server, .. }, Reply::Nak { server: Some(from), reason }) if from == *server => {
-                self.refused(reason, now)
-            }
-            (State::Rebooting { .. } | State::Renewing | State::Rebinding, Reply::Nak { reason, .. }) => {
-                self.refused(reason, now)
-            }
+            (
+                State::Requesting { server, .. },
+                Reply::Nak {
+                    server: Some(from),
+                    reason,
+                },
+            ) if from == *server => self.refused(reason, now),
+            (
+                State::Rebooting { .. } | State::Renewing | State::Rebinding,
+                Reply::Nak { reason, .. },
+            ) => self.refused(reason, now),
             _ => Vec::new(),
         }
     }
 
     fn bind(&mut self, lease: Lease, now: Instant) -> Vec<Act> {
-        let held = Held { lease, since: self.sent };
+        let held = Held {
+            lease,
+            since: self.sent,
+        };
         self.remembered = Some(held.lease.address.addr());
         self.held = Some(held.clone());
         self.refusals = 0;
@@ -266,7 +285,10 @@ impl Machine {
             self.next = now + backoff(self.refusals);
         }
         self.refusals = self.refusals.saturating_add(1);
-        let mut acts: Vec<Act> = held.map(|_| Act::Unbind(Lost::Refused(reason))).into_iter().collect();
+        let mut acts: Vec<Act> = held
+            .map(|_| Act::Unbind(Lost::Refused(reason)))
+            .into_iter()
+            .collect();
         acts.extend(self.tick(now));
         acts
     }
@@ -293,13 +315,33 @@ impl Machine {
     }
 
     fn send(&mut self, now: Instant) -> Act {
-        let held = self.held.as_ref().map(|h| (h.lease.address.addr(), h.lease.server, h.rebind_at(), h.expires()));
+        let held = self.held.as_ref().map(|h| {
+            (
+                h.lease.address.addr(),
+                h.lease.server,
+                h.rebind_at(),
+                h.expires(),
+            )
+        });
         let (ask, to) = match (&self.state, held) {
-            (State::Requesting { address, server }, _) => (Ask::Select { address: *address, server: *server }, None),
+            (State::Requesting { address, server }, _) => (
+                Ask::Select {
+                    address: *address,
+                    server: *server,
+                },
+                None,
+            ),
             (State::Rebooting { address }, _) => (Ask::Reboot { address: *address }, None),
-            (State::Renewing, Some((address, server, ..))) => (Ask::Extend { address }, Some((address, server))),
+            (State::Renewing, Some((address, server, ..))) => {
+                (Ask::Extend { address }, Some((address, server)))
+            }
             (State::Rebinding, Some((address, ..))) => (Ask::Extend { address }, None),
-            _ => (Ask::Discover { wish: self.remembered }, None),
+            _ => (
+                Ask::Discover {
+                    wish: self.remembered,
+                },
+                None,
+            ),
         };
         let seconds = now.saturating_sub(self.began).as_secs();
         let seconds = u16::try_from(seconds).unwrap_or(u16::MAX);

@@ -136,7 +136,11 @@ pub(super) enum Reply {
 }
 
 /// What a message says to the client that made the request `xid`; says why it is passed over otherwise.
-pub(super) fn read(identity: &Identity, xid: u32, message: &Message) -> Result<Reply, &'static str> {
+pub(super) fn read(
+    identity: &Identity,
+    xid: u32,
+    message: &Message,
+) -> Result<Reply, &'static str> {
     // The length comes first: the library's `chaddr` trusts it.
     let own = message.hlen() == 6 && message.chaddr() == identity.mac;
     if message.opcode() != Opcode::BootReply || message.htype() != HType::Eth || !own {

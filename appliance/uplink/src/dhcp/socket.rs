@@ -57,7 +57,12 @@ impl PacketSocket {
 
 /// Sends one datagram to a server from a leased address, by the kernel's routes and neighbours. The answer is heard by the
 /// interface's packet socket.
-pub(super) async fn unicast(device: &str, from: Ipv4Addr, to: Ipv4Addr, payload: &[u8]) -> io::Result<()> {
+pub(super) async fn unicast(
+    device: &str,
+    from: Ipv4Addr,
+    to: Ipv4Addr,
+    payload: &[u8],
+) -> io::Result<()> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM.cloexec(), Some(Protocol::UDP))?;
     socket.set_reuse_address(true)?;
     socket.bind_device(Some(device.as_bytes()))?;

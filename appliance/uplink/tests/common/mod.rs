@@ -11,8 +11,8 @@ use std::time::Duration;
 use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 use futures_util::TryStreamExt;
-use nix::sched::{CloneFlags, unshare};
 use ipnet::IpNet;
+use nix::sched::{CloneFlags, unshare};
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::{LinkUnspec, LinkVeth};
@@ -27,8 +27,15 @@ pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 pub fn in_namespace<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send + 'static) {
     let body = move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace (needs root)");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async { tokio::time::timeout(DEADLINE * 2, test()).await.expect("the test is hung") });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            tokio::time::timeout(DEADLINE * 2, test())
+                .await
+                .expect("the test is hung")
+        });
     };
     if let Err(panic) = std::thread::spawn(body).join() {
         std::panic::resume_unwind(panic);
@@ -48,14 +55,24 @@ impl Kernel {
     }
 
     pub async fn links(&self) -> BTreeMap<String, LinkMessage> {
-        let links: Vec<LinkMessage> = self.handle.link().get().execute().try_collect().await.expect("list links");
+        let links: Vec<LinkMessage> = self
+            .handle
+            .link()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .expect("list links");
         let name = |l: &LinkMessage| {
             l.attributes.iter().find_map(|a| match a {
                 LinkAttribute::IfName(name) => Some(name.clone()),
                 _ => None,
             })
         };
-        links.into_iter().filter_map(|l| Some((name(&l)?, l))).collect()
+        links
+            .into_iter()
+            .filter_map(|l| Some((name(&l)?, l)))
+            .collect()
     }
 
     pub async fn addresses(&self, index: u32) -> Vec<IpNet> {
@@ -71,17 +88,34 @@ impl Kernel {
     }
 
     pub async fn set(&self, link: LinkMessage) {
-        self.handle.link().set(link).execute().await.expect("change a link");
+        self.handle
+            .link()
+            .set(link)
+            .execute()
+            .await
+            .expect("change a link");
     }
 
     /// A veth pair: `name` here, with a hardware address that ends in `mac`, and `peer` here too.
     pub async fn veth(&self, name: &str, peer: &str, mac: u8) {
-        let pair = LinkVeth::new(name, peer).address(hardware(mac).to_vec()).build();
-        self.handle.link().add(pair).execute().await.expect("make a veth pair");
+        let pair = LinkVeth::new(name, peer)
+            .address(hardware(mac).to_vec())
+            .build();
+        self.handle
+            .link()
+            .add(pair)
+            .execute()
+            .await
+            .expect("make a veth pair");
     }
 
     pub async fn give(&self, device: &str, to: &OwnedFd) {
-        self.set(LinkUnspec::new_with_name(device).setns_by_fd(to.as_raw_fd()).build()).await;
+        self.set(
+            LinkUnspec::new_with_name(device)
+                .setns_by_fd(to.as_raw_fd())
+                .build(),
+        )
+        .await;
     }
 }
 
@@ -95,14 +129,24 @@ pub fn name(last: u8) -> String {
 }
 
 pub fn start(plan: Plan) -> uplink::Handle {
-    let options = Options { resolv_conf: None, veth: true, ..Options::default() };
+    let options = Options {
+        resolv_conf: None,
+        veth: true,
+        ..Options::default()
+    };
     Uplink::start(plan, options).expect("start")
 }
 
 /// Waits for a status.
-pub async fn until(status: &mut watch::Receiver<Status>, what: &str, good: impl FnMut(&Status) -> bool) -> Status {
+pub async fn until(
+    status: &mut watch::Receiver<Status>,
+    what: &str,
+    good: impl FnMut(&Status) -> bool,
+) -> Status {
     let found = tokio::time::timeout(DEADLINE, status.wait_for(good)).await;
-    let found = found.ok().map(|found| found.expect("the task runs").clone());
+    let found = found
+        .ok()
+        .map(|found| found.expect("the task runs").clone());
     found.unwrap_or_else(|| panic!("{what}: not within {DEADLINE:?}: {:#?}", status.borrow()))
 }
 
@@ -165,15 +209,27 @@ impl Server {
             if go.recv().is_err() {
                 return;
             }
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             runtime.block_on(run(&device, &shared, &tell));
         });
         let namespace = namespace.recv().expect("a namespace");
-        Self { policy, heard, namespace, ready: Some(ready) }
+        Self {
+            policy,
+            heard,
+            namespace,
+            ready: Some(ready),
+        }
     }
 
     pub fn serve(&mut self) {
-        self.ready.take().expect("once").send(()).expect("the server waits");
+        self.ready
+            .take()
+            .expect("once")
+            .send(())
+            .expect("the server waits");
     }
 
     pub fn change(&self, change: impl FnOnce(&mut Policy)) {
@@ -190,19 +246,37 @@ impl Server {
                 }
             }
         };
-        tokio::time::timeout(DEADLINE, next).await.expect("a request in time")
+        tokio::time::timeout(DEADLINE, next)
+            .await
+            .expect("a request in time")
     }
 }
 
-async fn run(device: &str, policy: &Mutex<Policy>, tell: &mpsc::UnboundedSender<(MessageType, Message)>) {
+async fn run(
+    device: &str,
+    policy: &Mutex<Policy>,
+    tell: &mpsc::UnboundedSender<(MessageType, Message)>,
+) {
     let kernel = Kernel::open();
-    kernel.set(LinkUnspec::new_with_name(device).up().build()).await;
+    kernel
+        .set(LinkUnspec::new_with_name(device).up().build())
+        .await;
     let index = kernel.links().await[device].header.index;
-    kernel.handle.address().add(index, SERVER.into(), 24).execute().await.expect("an address");
+    kernel
+        .handle
+        .address()
+        .add(index, SERVER.into(), 24)
+        .execute()
+        .await
+        .expect("an address");
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).expect("a socket");
     socket.set_broadcast(true).expect("broadcast");
-    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 67)).into()).expect("port 67");
-    socket.bind_device(Some(device.as_bytes())).expect("the device");
+    socket
+        .bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 67)).into())
+        .expect("port 67");
+    socket
+        .bind_device(Some(device.as_bytes()))
+        .expect("the device");
     socket.set_nonblocking(true).expect("non-blocking");
     let socket = tokio::net::UdpSocket::from_std(socket.into()).expect("a socket");
     let mut buffer = [0; 2048];
@@ -211,9 +285,12 @@ async fn run(device: &str, policy: &Mutex<Policy>, tell: &mpsc::UnboundedSender<
         let wanted = policy.lock().expect("no panic").link;
         if wanted != std::mem::replace(&mut up, wanted) {
             let link = LinkUnspec::new_with_index(index);
-            kernel.set(if wanted { link.up() } else { link.down() }.build()).await;
+            kernel
+                .set(if wanted { link.up() } else { link.down() }.build())
+                .await;
         }
-        let received = tokio::time::timeout(Duration::from_millis(50), socket.recv_from(&mut buffer));
+        let received =
+            tokio::time::timeout(Duration::from_millis(50), socket.recv_from(&mut buffer));
         let Ok(Ok((length, from))) = received.await else {
             continue;
         };
@@ -225,7 +302,11 @@ async fn run(device: &str, policy: &Mutex<Policy>, tell: &mpsc::UnboundedSender<
         if !policy.silent {
             let bytes = reply(&policy, kind, &request);
             let unicast = !request.ciaddr().is_unspecified();
-            let to = if unicast { from } else { SocketAddr::from((Ipv4Addr::BROADCAST, 68)) };
+            let to = if unicast {
+                from
+            } else {
+                SocketAddr::from((Ipv4Addr::BROADCAST, 68))
+            };
             if policy.noise {
                 for junk in [&bytes[..100], &[0xff; 300], &[]] {
                     socket.send_to(junk, to).await.expect("send");
@@ -248,7 +329,11 @@ fn reply(policy: &Policy, kind: MessageType, request: &Message) -> Vec<u8> {
         Some(DhcpOption::RequestedIpAddress(address)) => *address,
         _ => request.ciaddr(),
     };
-    let kind = if kind == MessageType::Ack && asked != policy.address { MessageType::Nak } else { kind };
+    let kind = if kind == MessageType::Ack && asked != policy.address {
+        MessageType::Nak
+    } else {
+        kind
+    };
     let mut message = request.clone();
     message.set_opcode(Opcode::BootReply).opts_mut().clear();
     let options = message.opts_mut();
@@ -262,6 +347,8 @@ fn reply(policy: &Policy, kind: MessageType, request: &Message) -> Vec<u8> {
         message.set_yiaddr(policy.address);
     }
     let mut bytes = Vec::new();
-    message.encode(&mut Encoder::new(&mut bytes)).expect("encode");
+    message
+        .encode(&mut Encoder::new(&mut bytes))
+        .expect("encode");
     bytes
 }
