@@ -1,34 +1,26 @@
 //! Reads the network from the kernel and carries out steps, by rtnetlink and sysctl.
 
-use std::collections::HashMap;
+mod read;
+mod watch;
+
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use futures_util::{StreamExt, TryStreamExt};
-use ipnet::IpNet;
-use rtnetlink::packet_route::address::{
-    AddressAttribute, AddressMessage, AddressProtocol, CacheInfo,
-};
+use rtnetlink::packet_route::address::{AddressAttribute, CacheInfo};
 use rtnetlink::packet_route::link::{
-    BondLacpRate, BondMode as KernelMode, BondXmitHashPolicy, InfoKind, LinkAttribute, LinkFlags,
-    LinkInfo, LinkLayerType, LinkMessage,
+    BondLacpRate, BondMode as KernelMode, BondXmitHashPolicy, LinkAttribute, LinkMessage,
 };
-use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteType,
-};
-use rtnetlink::{Handle, LinkBond, LinkUnspec, LinkVlan, MulticastGroup, RouteMessageBuilder};
-use tokio::sync::mpsc;
+use rtnetlink::packet_route::route::{RouteMessage, RouteProtocol, RouteScope};
+use rtnetlink::{Handle, LinkBond, LinkUnspec, LinkVlan, RouteMessageBuilder};
 use tokio::task::AbortHandle;
 
 use crate::Error;
 use crate::action::Action;
-use crate::found::{Address, Found, Kind, Link, Route};
-use crate::place::Place;
+use crate::found::Route;
 use crate::plan::{Bond, BondMode};
-
-const FOREVER: u32 = u32::MAX;
+pub(crate) use watch::Watcher;
 
 /// A netlink socket in the network namespace of the thread that opened it.
 pub(crate) struct Netlink {
@@ -49,105 +41,6 @@ impl Netlink {
             connection,
             sysfs: sysfs.to_owned(),
             procfs: procfs.to_owned(),
-        })
-    }
-
-    pub(crate) async fn read(&self) -> Result<Found, Error> {
-        let links: Vec<LinkMessage> = self
-            .handle
-            .link()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(|e| list("links", &e))?;
-        let addresses: Vec<AddressMessage> = self
-            .handle
-            .address()
-            .get()
-            .execute()
-            .try_collect()
-            .await
-            .map_err(|e| list("addresses", &e))?;
-        let mut routes = Vec::new();
-        let v4 = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let v6 = RouteMessageBuilder::<Ipv6Addr>::new().build();
-        for family in [v4, v6] {
-            match self
-                .handle
-                .route()
-                .get(family)
-                .execute()
-                .try_collect::<Vec<_>>()
-                .await
-            {
-                Ok(found) => routes.extend(found),
-                // A kernel without IPv6 has no routes of it.
-                Err(e) if [libc::EOPNOTSUPP, libc::EAFNOSUPPORT].contains(&errno(&e)) => {}
-                Err(e) => return Err(list("routes", &e)),
-            }
-        }
-        Ok(Found {
-            links: links.iter().filter_map(|l| self.link(l)).collect(),
-            addresses: addresses.iter().filter_map(address).collect(),
-            routes: routes.iter().filter_map(route).collect(),
-        })
-    }
-
-    fn link(&self, message: &LinkMessage) -> Option<Link> {
-        let header = &message.header;
-        let ether = header.link_layer_type == LinkLayerType::Ether;
-        let (mut name, mut mac, mut permanent, mut alias) = (None, None, None, None);
-        let (mut mtu, mut controller, mut parent, mut kind) = (0, None, None, None);
-        for attribute in &message.attributes {
-            match attribute {
-                LinkAttribute::IfName(text) => name = Some(text.clone()),
-                LinkAttribute::Address(bytes) => mac = <[u8; 6]>::try_from(bytes.as_slice()).ok(),
-                LinkAttribute::PermAddress(bytes) => {
-                    permanent = <[u8; 6]>::try_from(bytes.as_slice()).ok()
-                }
-                LinkAttribute::IfAlias(text) => alias = Some(text.clone()),
-                LinkAttribute::Mtu(bytes) => mtu = *bytes,
-                LinkAttribute::Controller(index) => controller = Some(*index).filter(|i| *i != 0),
-                LinkAttribute::Link(index) => parent = Some(*index).filter(|i| *i != 0),
-                LinkAttribute::LinkInfo(info) => {
-                    kind = info.iter().find_map(|i| match i {
-                        LinkInfo::Kind(kind) => Some(kind.clone()),
-                        _ => None,
-                    });
-                }
-                _ => {}
-            }
-        }
-        let kind = match kind {
-            _ if header.flags.contains(LinkFlags::Loopback) => Kind::Loopback,
-            Some(InfoKind::Veth) => Kind::Veth,
-            Some(InfoKind::Bond) => Kind::Bond,
-            Some(InfoKind::Vlan) => Kind::Vlan,
-            None if ether => Kind::Hardware,
-            _ => Kind::Other,
-        };
-        let name = name?;
-        let mac = mac.unwrap_or_default();
-        let real = kind != Kind::Loopback && kind != Kind::Other;
-        Some(Link {
-            index: header.index,
-            kind,
-            mac,
-            permanent_mac: permanent.unwrap_or(mac),
-            mtu,
-            up: header.flags.contains(LinkFlags::Up),
-            carrier: header.flags.contains(LinkFlags::LowerUp),
-            controller,
-            parent,
-            alias,
-            accept_ra: real.then(|| self.accept_ra(&name)).flatten(),
-            place: if kind == Kind::Hardware {
-                Place::read(&self.sysfs, &name)
-            } else {
-                Place::default()
-            },
-            name,
         })
     }
 
@@ -315,53 +208,6 @@ impl Drop for Netlink {
     }
 }
 
-/// Tells that links, addresses or routes changed, whoever changed them.
-pub(crate) struct Watcher {
-    changes: mpsc::Receiver<()>,
-    tasks: [AbortHandle; 2],
-}
-
-impl Watcher {
-    /// Must be called in a tokio runtime.
-    pub(crate) fn open() -> Result<Self, Error> {
-        let groups = [
-            MulticastGroup::Link,
-            MulticastGroup::Ipv4Ifaddr,
-            MulticastGroup::Ipv6Ifaddr,
-            MulticastGroup::Ipv4Route,
-        ];
-        let (connection, _, mut messages) = rtnetlink::new_multicast_connection(&groups)
-            .map_err(|source| Error::Open { source })?;
-        // One change that was not looked at yet says as much as many.
-        let (tell, changes) = mpsc::channel(1);
-        let forward = async move {
-            while messages.next().await.is_some() {
-                if let Err(mpsc::error::TrySendError::Closed(())) = tell.try_send(()) {
-                    return;
-                }
-            }
-        };
-        let tasks = [
-            tokio::spawn(connection).abort_handle(),
-            tokio::spawn(forward).abort_handle(),
-        ];
-        Ok(Self { changes, tasks })
-    }
-
-    /// Waits for a change; for ever when the kernel tells no more.
-    pub(crate) async fn changed(&mut self) {
-        if self.changes.recv().await.is_none() {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
-    }
-}
-
 fn bond_message(bond: &Bond) -> LinkMessage {
     let mode = match bond.mode {
         BondMode::ActiveBackup => KernelMode::ActiveBackup,
@@ -387,85 +233,6 @@ fn bond_message(bond: &Bond) -> LinkMessage {
     link.build()
 }
 
-fn address(message: &AddressMessage) -> Option<Address> {
-    let (mut address, mut local, mut valid, mut automatic) = (None, None, None, false);
-    for attribute in &message.attributes {
-        match attribute {
-            AddressAttribute::Address(ip) => address = Some(*ip),
-            AddressAttribute::Local(ip) => local = Some(*ip),
-            AddressAttribute::CacheInfo(life) => {
-                valid = Some(life.ifa_valid).filter(|v| *v != FOREVER)
-            }
-            AddressAttribute::Protocol(
-                AddressProtocol::RouterAnnouncement
-                | AddressProtocol::LinkLocal
-                | AddressProtocol::Loopback,
-            ) => automatic = true,
-            _ => {}
-        }
-    }
-    let ip = local.or(address)?;
-    // Kernels before 5.18 do not tell who made an address: what is IPv6 and ends came from a router.
-    let v6 = match ip {
-        IpAddr::V6(ip) => ip.is_unicast_link_local() || valid.is_some(),
-        IpAddr::V4(_) => false,
-    };
-    Some(Address {
-        index: message.header.index,
-        net: IpNet::new(ip, message.header.prefix_len).ok()?,
-        valid,
-        automatic: automatic || v6,
-    })
-}
-
-fn route(message: &RouteMessage) -> Option<Route> {
-    let header = &message.header;
-    let dhcp = header.protocol == RouteProtocol::Dhcp;
-    let ours = dhcp || header.protocol == RouteProtocol::Static;
-    if !ours || header.table != RouteHeader::RT_TABLE_MAIN || header.kind != RouteType::Unicast {
-        return None;
-    }
-    let ip = |address: &RouteAddress| match address {
-        RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
-        RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
-        _ => None,
-    };
-    let mut found: HashMap<&str, IpAddr> = HashMap::new();
-    let (mut index, mut metric) = (None, 0);
-    for attribute in &message.attributes {
-        let (key, address) = match attribute {
-            RouteAttribute::Destination(a) => ("to", a),
-            RouteAttribute::Gateway(a) => ("via", a),
-            RouteAttribute::PrefSource(a) => ("source", a),
-            RouteAttribute::Oif(oif) => {
-                index = Some(*oif);
-                continue;
-            }
-            RouteAttribute::Priority(cost) => {
-                metric = *cost;
-                continue;
-            }
-            _ => continue,
-        };
-        found.extend(ip(address).map(|ip| (key, ip)));
-    }
-    let v6 = header.address_family == rtnetlink::packet_route::AddressFamily::Inet6;
-    let unspecified = if v6 {
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED)
-    } else {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED)
-    };
-    let to = found.get("to").copied().unwrap_or(unspecified);
-    Some(Route {
-        index: index?,
-        to: IpNet::new(to, header.destination_prefix_length).ok()?,
-        via: found.get("via").copied(),
-        metric,
-        source: found.get("source").copied(),
-        dhcp,
-    })
-}
-
 fn route_message(route: &Route, onlink: bool) -> io::Result<RouteMessage> {
     let invalid = |_| {
         io::Error::new(
@@ -487,7 +254,7 @@ fn route_message(route: &Route, onlink: bool) -> io::Result<RouteMessage> {
     if let Some(gateway) = route.via {
         message = message.gateway(gateway).map_err(invalid)?;
     } else if route.to.addr().is_ipv4() {
-        message = message.scope(rtnetlink::packet_route::route::RouteScope::Link);
+        message = message.scope(RouteScope::Link);
     }
     if let Some(source) = route.source {
         message = message.pref_source(source).map_err(invalid)?;

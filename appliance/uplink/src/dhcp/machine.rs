@@ -375,5 +375,4 @@ fn backoff(n: u32) -> Duration {
 }
 
 #[cfg(test)]
-#[path = "machine_tests.rs"]
 mod tests;

@@ -1,8 +1,9 @@
 use super::*;
-use crate::found::Address;
+use crate::found::{Address, Route};
 use crate::names::tests::{link, rule};
 use crate::plan::{Ethernet, Match, Route as PlannedRoute, Vlan};
-use std::net::Ipv4Addr;
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv4Addr};
 
 const NOW: Duration = Duration::from_secs(50);
 
