@@ -52,6 +52,12 @@ const NEEDS: &[Need] = {
         need("ip", "iproute2", "sets up networks for tests", &[Test]),
         need("git", "git", "lists the project's files", &[Test]),
         need(
+            "swtpm",
+            "swtpm",
+            "a TPM in software, for disk keys sealed to it",
+            &[Test, Lab],
+        ),
+        need(
             "busybox",
             "busybox-static",
             "user space of the emulated host and its guest",
