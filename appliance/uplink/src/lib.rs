@@ -19,6 +19,7 @@
 mod action;
 mod dhcp;
 mod error;
+mod failures;
 mod found;
 mod names;
 mod netlink;

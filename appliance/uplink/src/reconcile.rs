@@ -34,6 +34,8 @@ pub(crate) struct Round {
     pub(crate) targets: Vec<Target>,
     /// What the plan wants and cannot be, with the name of the interface.
     pub(crate) problems: Vec<(String, String)>,
+    /// Steps that would be next if they were not given up.
+    pub(crate) held_back: Vec<Action>,
 }
 
 /// What is given to every stage.
@@ -74,8 +76,10 @@ pub(crate) fn next(
         &|round| look.routes(&round.targets),
     ];
     for stage in stages {
-        let mut actions = stage(&mut round);
-        actions.retain(|a| !given_up.iter().any(|g| g.is_again(a)));
+        let given_up = |a: &Action| given_up.iter().any(|g| g.is_again(a));
+        let (held_back, actions): (Vec<_>, Vec<_>) =
+            stage(&mut round).into_iter().partition(given_up);
+        round.held_back.extend(held_back);
         if !actions.is_empty() {
             round.actions = actions;
             return round;

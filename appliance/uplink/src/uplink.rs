@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use crate::action::Action;
 use crate::dhcp::{Client, Event, Held, Identity, Lost, Phase};
+use crate::failures::Failures;
 use crate::found::{Address, Found};
 use crate::netlink::{Netlink, Watcher};
 use crate::plan::Plan;
@@ -23,6 +23,8 @@ use crate::{Error, resolver};
 const SETTLE: Duration = Duration::from_millis(30);
 /// All is looked at this often without a reason.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// The pause after a plan that went in circles.
+const RESTLESS: Duration = Duration::from_secs(5);
 /// A plan is carried out in five stages, some of them in two steps; more rounds would go in circles.
 const ROUNDS: usize = 24;
 
@@ -77,6 +79,7 @@ impl Uplink {
             clients: BTreeMap::new(),
             events,
             status,
+            failures: Failures::default(),
             said: Vec::new(),
         };
         let task = tokio::spawn(keeper.run(watcher, commands, heard));
@@ -145,7 +148,8 @@ struct Keeper {
     clients: BTreeMap<u32, Leasing>,
     events: mpsc::Sender<(u32, Event)>,
     status: watch::Sender<Status>,
-    /// Failures that the log has already.
+    failures: Failures,
+    /// Problems that the log has already.
     said: Vec<String>,
 }
 
@@ -157,17 +161,23 @@ impl Keeper {
         mut heard: mpsc::Receiver<(u32, Event)>,
     ) {
         loop {
-            self.apply().await;
+            if !self.apply().await {
+                sleep(RESTLESS).await;
+            }
+            let due = self
+                .failures
+                .due()
+                .map_or(INTERVAL, |due| due.saturating_sub(self.start.elapsed()));
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(Some(plan)) => self.plan = plan,
+                    Some(Some(plan)) => (self.plan, self.failures) = (plan, Failures::default()),
                     Some(None) | None => return,
                 },
                 event = heard.recv() => if let Some((index, event)) = event {
                     self.hear(index, event);
                 },
                 () = watcher.changed() => sleep(SETTLE).await,
-                () = sleep(INTERVAL) => {}
+                () = sleep(due.min(INTERVAL)) => {}
             }
             // What came meanwhile is carried out together.
             while let Ok((index, event)) = heard.try_recv() {
@@ -187,6 +197,10 @@ impl Keeper {
                 if leasing.held.as_ref().map(|h| &h.lease) != Some(&held.lease) {
                     info!(device, address = %held.lease.address, server = %held.lease.server, "leased an address");
                 }
+                // A client that is started again, under another name, asks for it first.
+                let remembered = &mut self.options.remembered;
+                remembered.retain(|(mac, _)| *mac != leasing.mac);
+                remembered.push((leasing.mac, held.lease.address.addr()));
                 (leasing.held, leasing.lost) = (Some(held), None);
             }
             Event::Unbind(lost) => {
@@ -207,27 +221,25 @@ impl Keeper {
         }
     }
 
-    /// Brings the network to the plan as far as it goes now, starts and ends DHCP clients, and says how it is.
-    async fn apply(&mut self) {
-        let mut failures: Vec<(Action, Error)> = Vec::new();
+    /// Brings the network to the plan as far as it goes now, starts and ends DHCP clients, and says how it is. Whether it came to
+    /// rest.
+    async fn apply(&mut self) -> bool {
         for _ in 0..ROUNDS {
             let found = match self.netlink.read().await {
                 Ok(found) => found,
                 Err(e) => {
                     self.status.send_modify(|s| s.problems = vec![e.chain()]);
-                    return;
+                    return false;
                 }
             };
-            let leases = self
-                .clients
-                .iter()
-                .filter_map(|(i, l)| Some((*i, l.held.clone()?)));
-            let given_up: Vec<Action> = failures.iter().map(|(a, _)| a.clone()).collect();
+            let held = |(index, leasing): (&u32, &Leasing)| Some((*index, leasing.held.clone()?));
+            let leases = self.clients.iter().filter_map(held).collect();
             let now = self.start.elapsed();
+            let given_up = self.failures.held_back(now);
             let round = next(
                 &self.plan,
                 &found,
-                &leases.collect(),
+                &leases,
                 self.options.veth,
                 &given_up,
                 now,
@@ -236,16 +248,21 @@ impl Keeper {
                 if self.attend(&round.targets, &found) {
                     continue;
                 }
-                self.publish(&round, &found, &failures);
-                return;
+                self.failures.keep(&round.held_back);
+                self.publish(&round, &found);
+                return true;
             }
             for action in round.actions {
-                if let Err(e) = self.netlink.execute(&action).await {
-                    failures.push((action, e));
+                match self.netlink.execute(&action).await {
+                    Ok(()) => self.failures.succeeded(&action),
+                    Err(e) => self.failures.failed(action, &e, now),
                 }
             }
         }
-        warn!("the network did not come to rest; it is looked at again later");
+        let problem = "the network does not come to rest; somebody else changes it, too".to_owned();
+        warn!("{problem}");
+        self.status.send_modify(|s| s.problems = vec![problem]);
+        false
     }
 
     /// Starts clients where they are wanted, ends them where not, and tells them of their links. Whether one ended: what it had
@@ -293,16 +310,16 @@ impl Keeper {
         ended
     }
 
-    fn publish(&mut self, round: &Round, found: &Found, failures: &[(Action, Error)]) {
+    fn publish(&mut self, round: &Round, found: &Found) {
         let mut problems: Vec<String> = round
             .problems
             .iter()
             .map(|(name, text)| format!("{name}: {text}"))
             .collect();
-        problems.extend(failures.iter().map(|(_, e)| e.chain()));
+        problems.extend(self.failures.messages().map(str::to_owned));
         let before = self.status.borrow().interfaces.clone();
         let interfaces = round.targets.iter().filter_map(|t| {
-            let mut interface = self.interface(t, found, failures)?;
+            let mut interface = self.interface(t, found)?;
             if let Some(old) = before.iter().find(|o| is_still(o, &interface)) {
                 interface.since = old.since;
             }
@@ -339,12 +356,7 @@ impl Keeper {
         });
     }
 
-    fn interface(
-        &self,
-        target: &Target,
-        found: &Found,
-        failures: &[(Action, Error)],
-    ) -> Option<Interface> {
+    fn interface(&self, target: &Target, found: &Found) -> Option<Interface> {
         let link = found.link(target.index)?;
         let global = |a: &&Address| a.index == target.index && !is_link_local(a.net.addr());
         let addresses: Vec<_> = found
@@ -354,13 +366,15 @@ impl Keeper {
             .map(|a| a.net)
             .collect();
         let leasing = self.clients.get(&target.index);
-        let failure = failures.iter().find(|(a, _)| a.interface() == target.name);
+        let failure = self.failures.of(&target.name);
         let state = if !link.carrier {
             State::NoCarrier
         } else if !addresses.is_empty() || target.bond.is_some() && failure.is_none() {
             State::Ready
-        } else if let Some((_, e)) = failure {
-            State::Failed { message: e.chain() }
+        } else if let Some(message) = failure {
+            State::Failed {
+                message: message.to_owned(),
+            }
         } else {
             State::NoAddress {
                 dhcp: leasing.map(|l| l.phase),

@@ -506,6 +506,7 @@ fn a_step_that_failed_holds_up_nothing_else() {
     let first = next(&wanted, &is, &BTreeMap::new(), false, &[], NOW);
     assert!(matches!(&first.actions[..], [Action::AddBond { .. }]));
     let second = next(&wanted, &is, &BTreeMap::new(), false, &first.actions, NOW);
+    assert_eq!(second.held_back, first.actions);
     assert!(
         matches!(&second.actions[..], [Action::Up { .. }]),
         "{second:?}"
