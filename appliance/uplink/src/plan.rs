@@ -39,6 +39,15 @@ impl Default for Plan {
     }
 }
 
+impl Plan {
+    /// The kernel modules that the plan's devices need, to be loaded before it is carried out.
+    pub fn modules(&self) -> impl Iterator<Item = &'static str> {
+        let bonding = (!self.bonds.is_empty()).then_some("bonding");
+        let vlans = (!self.vlans.is_empty()).then_some("8021q");
+        bonding.into_iter().chain(vlans)
+    }
+}
+
 /// A rule for Ethernet interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ethernet {

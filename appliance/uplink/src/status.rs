@@ -134,3 +134,86 @@ impl Status {
         ready.flat_map(|i| i.addresses.iter().map(IpNet::addr))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(expected: &str, state: State, addresses: &[&str], gateway: Option<&str>) {
+        let interface = Interface {
+            name: "enp3s0".into(),
+            mac: [2; 6],
+            mtu: 1500,
+            state,
+            since: Instant::now(),
+            addresses: addresses
+                .iter()
+                .map(|a| a.parse().expect("a network"))
+                .collect(),
+            gateway: gateway.map(|g| g.parse().expect("an address")),
+            lease: None,
+        };
+        assert_eq!(interface.to_string(), format!("enp3s0: {expected}"));
+    }
+
+    #[test]
+    fn every_state_reads_well_on_a_console() {
+        let asking = |dhcp, tries, lost: Option<&str>| State::NoAddress {
+            dhcp,
+            tries,
+            lost: lost.map(str::to_owned),
+        };
+        let addresses = ["192.0.2.5/24", "2001:db8::5/64"];
+        check(
+            "192.0.2.5/24, 2001:db8::5/64, gateway 192.0.2.1",
+            State::Ready,
+            &addresses,
+            Some("192.0.2.1"),
+        );
+        check("ready", State::Ready, &[], None);
+        check(
+            "no carrier; check the cable and the switch's port",
+            State::NoCarrier,
+            &[],
+            None,
+        );
+        check(
+            "no carrier; check the cable and the switch's port, 192.0.2.5/24",
+            State::NoCarrier,
+            &addresses[..1],
+            None,
+        );
+        check(
+            "no address; the configuration gives none",
+            asking(None, 0, None),
+            &[],
+            None,
+        );
+        check(
+            "asking for an address by DHCP",
+            asking(Some(Phase::Selecting), 1, None),
+            &[],
+            None,
+        );
+        check(
+            "no answer from a DHCP server, asked 4 times (its lease expired)",
+            asking(Some(Phase::Selecting), 4, Some("its lease expired")),
+            &[],
+            None,
+        );
+        check(
+            "the DHCP server offers an address but does not confirm it, asked 2 times",
+            asking(Some(Phase::Requesting), 2, None),
+            &[],
+            None,
+        );
+        check(
+            "set its MTU to 9: refused",
+            State::Failed {
+                message: "set its MTU to 9: refused".into(),
+            },
+            &[],
+            None,
+        );
+    }
+}

@@ -348,6 +348,39 @@ fn the_list_of_name_servers_follows_the_lease() {
     });
 }
 
+#[test]
+fn a_setting_that_the_kernel_refuses_is_said_and_the_rest_works() {
+    in_namespace(|| async {
+        let kernel = Kernel::open();
+        kernel.veth("eth1", "far1", 1).await;
+        kernel
+            .set(LinkUnspec::new_with_name("far1").up().build())
+            .await;
+        let mut lan = fixed(Match::Mac(hardware(1)), "lan", &["192.0.2.5/24"]);
+        lan.settings.mtu = Some(70_000);
+        let plan = Plan {
+            ethernets: vec![lan],
+            ..Plan::default()
+        };
+        let handle = start(plan.clone());
+        let mut status = handle.status();
+        let now = until(&mut status, "the address", |s| has(s, "192.0.2.5/24")).await;
+        assert_eq!(now.interfaces[0].state, State::Ready);
+        let [problem] = &now.problems[..] else {
+            panic!("{now:#?}");
+        };
+        assert!(
+            problem.contains("set its MTU to 70000 (interface lan)"),
+            "{problem}"
+        );
+        let mut sound = plan;
+        sound.ethernets[0].settings.mtu = Some(1400);
+        handle.reapply(sound).await.expect("the task runs");
+        let good = |s: &Status| s.problems.is_empty() && s.interfaces[0].mtu == 1400;
+        until(&mut status, "the new MTU", good).await;
+    });
+}
+
 /// Two interfaces in a bond, and a VLAN on top.
 fn bonded() -> Plan {
     let settings = |address: &str| Settings {
@@ -385,6 +418,7 @@ fn bonds_and_vlans_work_or_say_which_module_is_missing() {
         for n in [1, 2] {
             kernel.veth(&format!("eth{n}"), &format!("far{n}"), n).await;
         }
+        assert!(bonded().modules().eq(["bonding", "8021q"]));
         let handle = start(bonded());
         let mut status = handle.status();
         let first = until(&mut status, "a first look", |s| s.applied).await;
