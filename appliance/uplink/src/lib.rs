@@ -21,6 +21,7 @@ mod dhcp;
 mod error;
 mod failures;
 mod found;
+mod from_config;
 mod names;
 mod netlink;
 mod place;
