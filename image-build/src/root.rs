@@ -40,6 +40,8 @@ pub struct RootInputs<'a> {
     pub trusted_keys: String,
     /// What it says of itself.
     pub release: Release,
+    /// A time that is in the past when the image runs, seconds since 1970.
+    pub clock_floor: u64,
 }
 
 /// A root in the making: a caller may add or replace files before it is packed.
@@ -86,6 +88,13 @@ impl Root {
             &format!("/{}", layout::OS_RELEASE),
             0o644,
             text(&inputs.release.os_release()),
+        );
+        let load = inputs.variant.load.join("\n");
+        archive.file(&format!("/{}", layout::MODULES), 0o644, text(&load));
+        archive.file(
+            &format!("/{}", layout::CLOCK_FLOOR),
+            0o644,
+            text(&inputs.clock_floor.to_string()),
         );
         archive.file(
             &format!("/{}", layout::TRUSTED_KEYS),

@@ -36,6 +36,8 @@ pub struct VariantFile {
     /// Modules that are left out although a folder has them.
     #[serde(default)]
     pub without: Vec<String>,
+    /// Those of them that are loaded at every boot, because no device asks for them.
+    pub load: Vec<String>,
     /// Programs that the host runs, by name.
     pub programs: Vec<String>,
 }
@@ -85,7 +87,7 @@ impl VariantFile {
         };
         let mut names = kernel.below(&self.module_folders);
         names.retain(|name| !left_out(name));
-        names.extend(self.modules.iter().cloned());
+        names.extend(self.modules.iter().chain(&self.load).cloned());
         names
     }
 }
@@ -99,10 +101,7 @@ mod tests {
         for name in ["metal", "cloud", "lab"] {
             let variant = VariantFile::known(name).unwrap();
             assert_eq!(variant.name.as_str(), name);
-            assert!(
-                variant.modules.iter().any(|module| module == "xfs"),
-                "{name}"
-            );
+            assert!(variant.load.iter().any(|module| module == "xfs"), "{name}");
         }
         let error = VariantFile::known("none").unwrap_err().to_string();
         assert!(error.contains("metal, cloud, lab"), "{error}");

@@ -161,6 +161,7 @@ impl Materials {
                 plugins: self.plugins.clone(),
                 trusted_keys: format!("{}\n", self.key.public()?),
                 release: release.clone(),
+                clock_floor: self.epoch,
             },
             stub: self.stub.clone(),
             boot_loader: self.boot_loader.clone(),

@@ -1,6 +1,7 @@
 //! The data partition: found, or made where nothing else is.
 
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -15,6 +16,10 @@ use crate::{
 
 /// The program that makes the file system.
 const MKFS: &str = "mkfs.xfs";
+/// The program that encrypts.
+const CRYPTSETUP: &str = "cryptsetup";
+/// What is inside an encrypted data partition, as the device mapper calls it.
+const MAPPED: &str = "ashlar-data";
 
 /// What is known when the data partition is looked for.
 #[derive(Clone, Debug, Default)]
@@ -183,12 +188,16 @@ fn on_whole(disk: &Disk) -> Result<Partition, DiskError> {
     })
 }
 
-/// Makes a file system on a new partition, and mounts it at `at`.
+/// Makes a file system on a new partition, and mounts it at `at`. With a key it is encrypted (LUKS2, AES-XTS): a new one is made
+/// so, an old one opened with it.
 ///
 /// # Errors
-/// It cannot be made or mounted.
-pub fn mount_data(source: &DataSource, at: &Path) -> Result<(), DiskError> {
-    let device = &source.partition.path;
+/// It cannot be made, opened with that key, or mounted.
+pub fn mount_data(source: &DataSource, at: &Path, key: Option<&[u8]>) -> Result<(), DiskError> {
+    let device = match key {
+        Some(key) => &unlock(source, key)?,
+        None => &source.partition.path,
+    };
     if source.new {
         make_file_system(device)?;
     }
@@ -203,6 +212,76 @@ pub fn mount_data(source: &DataSource, at: &Path) -> Result<(), DiskError> {
         )
         .because(std::io::Error::from(error))
     })
+}
+
+/// Opens the encryption of a partition, which a new one gets first. Returns the device of what is inside.
+fn unlock(source: &DataSource, key: &[u8]) -> Result<PathBuf, DiskError> {
+    let device = &source.partition.path;
+    if source.new {
+        // The key is random and as long as the cipher's: stretching it would only cost time at every boot.
+        let options = [
+            "luksFormat",
+            "--type",
+            "luks2",
+            "--batch-mode",
+            "--pbkdf",
+            "pbkdf2",
+            "--pbkdf-force-iterations",
+            "1000",
+        ];
+        cryptsetup("encrypt", &options, device, &[], key)?;
+    }
+    cryptsetup(
+        "open the encryption of",
+        &["open", "--type", "luks2"],
+        device,
+        &[MAPPED],
+        key,
+    )?;
+    Ok(Path::new("/dev/mapper").join(MAPPED))
+}
+
+fn cryptsetup(
+    doing: &str,
+    options: &[&str],
+    device: &Path,
+    more: &[&str],
+    key: &[u8],
+) -> Result<(), DiskError> {
+    let failed = |what: String| {
+        DiskError::new(
+            ErrorKind::Io,
+            format!(
+                "cannot {doing} the data partition {}: {what}",
+                device.display()
+            ),
+            "If the machine's TPM was reset or replaced, the data cannot be read any more: reset the host's state to begin anew.",
+        )
+    };
+    let run = || -> std::io::Result<std::process::Output> {
+        let mut child = Command::new(CRYPTSETUP)
+            .args(options)
+            .args(["--key-file", "-"])
+            .arg(device)
+            .args(more)
+            // There is no udev to wait for.
+            .env("DM_DISABLE_UDEV", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        if let Some(mut to) = child.stdin.take() {
+            to.write_all(key)?;
+        }
+        child.wait_with_output()
+    };
+    let output = run().map_err(|error| failed(format!("{CRYPTSETUP} cannot be run: {error}")))?;
+    if !output.status.success() {
+        return Err(failed(
+            String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 fn make_file_system(device: &Path) -> Result<(), DiskError> {

@@ -43,6 +43,16 @@ impl DiskError {
         self.next_step
     }
 
+    /// The host has no slots.
+    #[must_use]
+    pub fn no_slots() -> Self {
+        Self::new(
+            ErrorKind::NotFound,
+            "this host did not boot from a disk with slots",
+            "Flash the image onto a disk; a host booted from elsewhere is updated where it boots from.",
+        )
+    }
+
     pub(crate) fn new(
         kind: ErrorKind,
         message: impl fmt::Display,

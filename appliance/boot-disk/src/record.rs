@@ -124,6 +124,9 @@ pub enum InstancesPolicy {
 pub struct DataRecord {
     /// Its PARTUUID.
     pub partuuid: String,
+    /// The key of its encryption, sealed by the machine's TPM, hexadecimal; none if it is not encrypted.
+    #[serde(default)]
+    pub sealed_key: Option<String>,
     /// What a newer version added.
     #[serde(flatten, default)]
     pub unknown: Unknown,

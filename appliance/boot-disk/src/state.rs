@@ -194,7 +194,11 @@ impl<F: StateFile> StateStore<F> {
             ));
         }
         // Even numbers in front, odd ones behind: always over the older copy.
-        let at = if sequence.is_multiple_of(2) { 0 } else { self.half };
+        let at = if sequence.is_multiple_of(2) {
+            0
+        } else {
+            self.half
+        };
         self.file
             .write_at(&bytes, at)
             .map_err(DiskError::io("write the state partition", &self.path))?;

@@ -66,6 +66,10 @@ pub const CONFIG_FILE: &str = "ashlar/host.toml";
 pub const OS_RELEASE: &str = "etc/os-release";
 /// In the image's root: minisign public keys that updates may be signed with, one per line.
 pub const TRUSTED_KEYS: &str = "etc/ashlar/trusted-keys";
+/// In the image's root: kernel modules that are loaded at every boot, one per line.
+pub const MODULES: &str = "etc/ashlar/modules";
+/// In the image's root: seconds since 1970 that the clock is never before.
+pub const CLOCK_FLOOR: &str = "etc/ashlar/clock-floor";
 /// In the image's root: the daemon, which is the first process too.
 pub const DAEMON: &str = "usr/bin/ashlard";
 /// In the image's root: the policies that come with it.
