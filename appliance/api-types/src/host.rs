@@ -45,7 +45,7 @@ pub struct Health {
 /// One thing that has to work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct HealthCheck {
-    /// What: `store`, `pool`, `scheduler`, `billing`.
+    /// What: `store`, `pool`, `scheduler`, `billing`, `instances`; or what a host lacks.
     pub name: String,
     /// Whether it does.
     pub ok: bool,

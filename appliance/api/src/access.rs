@@ -76,6 +76,14 @@ impl Token {
     /// # Errors
     /// The file cannot be read or made, may be read by others, or holds no token.
     pub fn load_or_create(path: &Path) -> Result<Self, TokenError> {
+        Self::text_in(path).map(|text| Self::new(&text))
+    }
+
+    /// As [`load_or_create`](Self::load_or_create), but the text itself: to be given to those who enrol.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn text_in(path: &Path) -> Result<String, TokenError> {
         let failed = |what, source| TokenError::File {
             what,
             path: path.to_owned(),
@@ -97,12 +105,12 @@ impl Token {
                         path: path.to_owned(),
                     });
                 }
-                Ok(Self::new(text))
+                Ok(text.to_owned())
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let text = hex::encode(rand::random::<[u8; TOKEN_BYTES]>());
                 write_new(path, &text).map_err(|source| failed("create", source))?;
-                Ok(Self::new(&text))
+                Ok(text)
             }
             Err(error) => Err(failed("read", error)),
         }
@@ -143,16 +151,22 @@ pub(crate) enum Access {
     /// Nothing: the socket's file mode let them in.
     Open,
     /// The token.
-    Token(Token),
+    Token {
+        /// It.
+        token: Token,
+        /// Whether somebody without it may enrol here.
+        enroll: bool,
+    },
 }
 
 /// Lets a request through, or answers 401 (RFC 6750 §3).
 pub(crate) async fn check(State(access): State<Access>, request: Request, next: Next) -> Response {
-    let Access::Token(token) = &access else {
+    let Access::Token { token, enroll } = &access else {
         return next.run(request).await;
     };
-    // Whether the host works may be asked by anyone who can reach it.
-    if request.uri().path() == "/v1/health" {
+    // Whether the host works may be asked by anyone who can reach it; who enrols has another secret.
+    let path = request.uri().path();
+    if path == "/v1/health" || (*enroll && path == "/v1/enroll") {
         return next.run(request).await;
     }
     let offered = request

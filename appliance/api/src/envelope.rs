@@ -1,6 +1,6 @@
 //! What every answer has in common: an id, a line in the log, and errors written as problems.
 
-use std::{panic::AssertUnwindSafe, time::Instant};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use api_types::PROBLEM_MEDIA_TYPE;
 use axum::{
@@ -10,10 +10,11 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use control::Control;
 use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 
-use crate::{problem::ApiProblem, routes::Shared};
+use crate::problem::ApiProblem;
 
 /// Carries the request's id.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -22,16 +23,23 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Received(pub u64);
 
+/// Tells nanoseconds of the host's monotonic clock.
+pub(crate) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// The clock of the control plane.
+pub(crate) fn clock(control: Control) -> Clock {
+    Arc::new(move || control.monotonic_ns())
+}
+
+/// Where nothing is timed.
+pub(crate) fn no_clock() -> Clock {
+    Arc::new(|| 0)
+}
+
 /// Wraps a request's whole handling.
-pub(crate) async fn wrap(
-    State(shared): State<Shared>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn wrap(State(clock): State<Clock>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    request
-        .extensions_mut()
-        .insert(Received(shared.control.monotonic_ns()));
+    request.extensions_mut().insert(Received(clock()));
     let id = new_request_id();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();

@@ -20,4 +20,4 @@ mod server;
 pub use access::{Token, TokenError};
 pub use listen::{ListenError, Listener};
 pub use openapi::document as openapi_document;
-pub use server::{Options, serve};
+pub use server::{Host, Options, serve, serve_maintenance};

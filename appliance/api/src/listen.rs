@@ -1,27 +1,34 @@
 //! Where the interface is served.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     net::SocketAddr,
     os::unix::fs::{FileTypeExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use tokio::net::{TcpListener, UnixListener};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        self, ServerConfig,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    },
+};
 
 use crate::access::{Access, Token};
 
 /// One place where the interface is served.
-#[derive(Debug)]
 pub struct Listener {
     pub(crate) socket: Socket,
     pub(crate) access: Access,
 }
 
-#[derive(Debug)]
 pub(crate) enum Socket {
     Unix(UnixListener),
     Tcp(TcpListener),
+    Tls(TcpListener, TlsAcceptor),
 }
 
 /// A place cannot be served.
@@ -54,6 +61,16 @@ pub enum ListenError {
         address: SocketAddr,
         /// Why.
         source: io::Error,
+    },
+    /// Key or certificate cannot be used.
+    #[error("cannot use the TLS {what} {path}: {problem}")]
+    Tls {
+        /// `key` or `certificate`.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
     },
     /// The TCP address is not loopback.
     #[error(
@@ -123,17 +140,81 @@ impl Listener {
             .map_err(|source| ListenError::Tcp { address, source })?;
         Ok(Self {
             socket: Socket::Tcp(socket),
-            access: Access::Token(token),
+            access: Access::Token {
+                token,
+                enroll: false,
+            },
         })
+    }
+
+    /// Any address, with TLS (1.2 and 1.3) by the certificate and key in these PEM files, for those who have the token or enrol.
+    ///
+    /// # Errors
+    /// The files cannot be read or do not fit, or the address is taken.
+    pub async fn tls(
+        address: SocketAddr,
+        certificate: &Path,
+        key: &Path,
+        token: Token,
+    ) -> Result<Self, ListenError> {
+        let acceptor = tls_acceptor(certificate, key)?;
+        let socket = TcpListener::bind(address)
+            .await
+            .map_err(|source| ListenError::Tcp { address, source })?;
+        Ok(Self {
+            socket: Socket::Tls(socket, acceptor),
+            access: Access::Token {
+                token,
+                enroll: true,
+            },
+        })
+    }
+
+    /// Whether it speaks TLS.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self.socket, Socket::Tls(..))
     }
 
     /// The address of a TCP listener: its port, when it was bound with port 0.
     #[must_use]
     pub fn tcp_address(&self) -> Option<SocketAddr> {
         match &self.socket {
-            Socket::Tcp(socket) => socket.local_addr().ok(),
+            Socket::Tcp(socket) | Socket::Tls(socket, _) => socket.local_addr().ok(),
             Socket::Unix(_) => None,
         }
+    }
+}
+
+fn tls_acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ListenError> {
+    let failed = |what, path: &Path, problem: &dyn std::fmt::Display| ListenError::Tls {
+        what,
+        path: path.to_owned(),
+        problem: problem.to_string(),
+    };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect)
+        .map_err(|error| failed("certificate", certificate, &error))?;
+    let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| failed("key", key, &error))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|config| config.with_no_client_auth().with_single_cert(chain, secret))
+        .map_err(|error| failed("certificate", certificate, &error))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.socket {
+            Socket::Unix(_) => "unix",
+            Socket::Tcp(_) => "tcp",
+            Socket::Tls(..) => "tls",
+        };
+        f.debug_struct("Listener")
+            .field("socket", &kind)
+            .finish_non_exhaustive()
     }
 }
 

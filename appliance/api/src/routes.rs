@@ -2,17 +2,20 @@
 
 use std::time::Duration;
 
-use axum::{Router, middleware};
-use control::Control;
+use api_types::{Health, HealthCheck};
+use axum::{Json, Router, extract::FromRef, http::StatusCode, middleware, routing::get};
+use control::{Control, HostSystem, model::State as InstanceState};
+use std::sync::Arc;
 use tokio::sync::watch;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     access::{self, Access},
     envelope, openapi,
+    problem::{ApiProblem, ApiResult},
     resources::{
-        console, decisions, disks, events, host, images, instances, plugins, security_groups,
-        uploads, usage, vpcs, vswitches,
+        console, decisions, disks, events, host, host_system, images, instances, plugins,
+        security_groups, uploads, usage, vpcs, vswitches,
     },
 };
 
@@ -25,6 +28,61 @@ pub(crate) struct Shared {
     pub stopping: watch::Receiver<bool>,
     /// How long an upload may stall.
     pub upload_stall_timeout: Duration,
+    /// The machine under the daemon.
+    pub host: HostShared,
+}
+
+/// What the handlers of the machine under the daemon need: no store, no pool.
+#[derive(Clone, Default)]
+pub(crate) struct HostShared {
+    system: Option<HostSystem>,
+    /// What those who enrol are given.
+    pub api_token: Option<Arc<str>>,
+    control: Option<Control>,
+}
+
+impl HostShared {
+    pub fn new(
+        system: Option<HostSystem>,
+        api_token: Option<Arc<str>>,
+        control: Option<Control>,
+    ) -> Self {
+        Self {
+            system,
+            api_token,
+            control,
+        }
+    }
+
+    /// The machine, where its first process is ours.
+    pub fn system(&self) -> ApiResult<&HostSystem> {
+        self.system.as_ref().ok_or_else(|| {
+            ApiProblem::new(
+                StatusCode::NOT_FOUND,
+                "NotAnAppliance",
+                "this daemon runs on a system of somebody else's, which it does not update or configure",
+            )
+            .next_step("update the system and the daemon by the system's own means")
+        })
+    }
+
+    /// The instances that run.
+    pub async fn running_instances(&self) -> ApiResult<Vec<String>> {
+        let Some(control) = &self.control else {
+            return Ok(Vec::new());
+        };
+        let all = control.instances(&Default::default()).await?;
+        let running = all
+            .iter()
+            .filter(|instance| instance.state == InstanceState::Running);
+        Ok(running.map(|instance| instance.id.to_string()).collect())
+    }
+}
+
+impl FromRef<Shared> for HostShared {
+    fn from_ref(shared: &Shared) -> Self {
+        shared.host.clone()
+    }
 }
 
 impl Shared {
@@ -83,7 +141,71 @@ pub(crate) fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(host::get_host))
         .routes(routes!(host::get_health))
         .routes(routes!(events::watch_events))
+        .merge(host_routes())
+}
+
+/// Those of the machine under the daemon, which work without a store and a pool.
+fn host_routes<S>() -> OpenApiRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+    HostShared: FromRef<S>,
+{
+    OpenApiRouter::new()
+        .routes(routes!(host_system::get_host_system))
+        .routes(routes!(
+            host_system::list_host_updates,
+            host_system::begin_host_update
+        ))
+        .routes(routes!(host_system::send_host_update))
+        .routes(routes!(host_system::apply_host_update))
+        .routes(routes!(host_system::reboot_host))
+        .routes(routes!(host_system::shut_down_host))
+        .routes(routes!(host_system::roll_back_host))
+        .routes(routes!(
+            host_system::get_host_configuration,
+            host_system::push_host_configuration,
+            host_system::reset_host_configuration
+        ))
+        .routes(routes!(host_system::enroll))
         .routes(routes!(openapi::get_openapi))
+}
+
+/// What is served while the host lacks what instances need: its own machine, and why nothing else.
+pub(crate) fn maintenance(host: HostShared, faults: Vec<HealthCheck>, access: Access) -> Router {
+    let why: Vec<String> = faults
+        .iter()
+        .map(|fault| {
+            format!(
+                "{}: {}",
+                fault.name,
+                fault.message.as_deref().unwrap_or_default()
+            )
+        })
+        .collect();
+    let refused = ApiProblem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "HostNotReady",
+        format!("this host cannot run instances now: {}", why.join("; ")),
+    )
+    .next_step("`ashlar host system` shows what is wrong and what to do about it");
+    let health = Health {
+        ok: false,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        checks: faults,
+    };
+    let (router, _) = host_routes::<HostShared>().split_for_parts();
+    router
+        .route(
+            "/v1/health",
+            get(move || async move { (StatusCode::SERVICE_UNAVAILABLE, Json(health)) }),
+        )
+        .fallback(move || async move { refused })
+        .with_state(host)
+        .layer(middleware::from_fn_with_state(access, access::check))
+        .layer(middleware::from_fn_with_state(
+            envelope::no_clock(),
+            envelope::wrap,
+        ))
 }
 
 /// The whole interface for one listener. From the outside in: the envelope, then access, then the route.
@@ -92,5 +214,8 @@ pub(crate) fn router(shared: Shared, access: Access) -> Router {
     router
         .with_state(shared.clone())
         .layer(middleware::from_fn_with_state(access, access::check))
-        .layer(middleware::from_fn_with_state(shared, envelope::wrap))
+        .layer(middleware::from_fn_with_state(
+            envelope::clock(shared.control),
+            envelope::wrap,
+        ))
 }

@@ -2,22 +2,26 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use api_types::HealthCheck;
 use axum::Router;
-use control::Control;
+use control::{Control, HostSystem};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    server::graceful::{GracefulShutdown, Watcher},
     service::TowerToHyperService,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    net::TcpStream,
+    sync::{Semaphore, watch},
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    access::Access,
     listen::{Listener, Socket},
-    routes::{self, Shared},
+    routes::{self, HostShared, Shared},
 };
 
 /// The limits of the interface.
@@ -47,6 +51,15 @@ impl Default for Options {
 /// Largest head of a request, bytes.
 const MAX_HEAD: usize = 64 << 10;
 
+/// The machine under the daemon, where its first process is ours.
+#[derive(Clone, Default)]
+pub struct Host {
+    /// Its use cases.
+    pub system: Option<HostSystem>,
+    /// The bearer token that those who enrol are given.
+    pub api_token: Option<Arc<str>>,
+}
+
 /// Serves the interface on `listeners` until `shutdown` is over; then ends streams, lets requests under way finish for
 /// as long as the options say, and returns.
 ///
@@ -55,20 +68,58 @@ const MAX_HEAD: usize = 64 << 10;
 pub async fn serve(
     listeners: Vec<Listener>,
     control: Control,
+    host: Host,
     options: Options,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let (stop, stopping) = watch::channel(false);
     let shared = Shared {
+        host: HostShared::new(host.system, host.api_token, Some(control.clone())),
         control,
-        stopping,
+        stopping: stopping.clone(),
         upload_stall_timeout: options.upload_stall_timeout,
     };
+    let router = |access| routes::router(shared.clone(), access);
+    serve_routers(listeners, router, stop, stopping, options, shutdown).await
+}
+
+/// Serves only what works without a store and a pool: the host's own machine, and `faults` as the reason for the rest.
+///
+/// # Errors
+/// A listener broke (not: a connection).
+pub async fn serve_maintenance(
+    listeners: Vec<Listener>,
+    host: Host,
+    faults: Vec<HealthCheck>,
+    options: Options,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
+    let (stop, stopping) = watch::channel(false);
+    let shared = HostShared::new(host.system, host.api_token, None);
+    let router = |access| routes::maintenance(shared.clone(), faults.clone(), access);
+    serve_routers(listeners, router, stop, stopping, options, shutdown).await
+}
+
+async fn serve_routers(
+    listeners: Vec<Listener>,
+    router: impl Fn(Access) -> Router,
+    stop: watch::Sender<bool>,
+    stopping: watch::Receiver<bool>,
+    options: Options,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
     let graceful = GracefulShutdown::new();
     let result = {
-        let accepting = listeners
-            .into_iter()
-            .map(|listener| accept(listener, &shared, options, &graceful));
+        let accepting = listeners.into_iter().map(|listener| {
+            let router = router(listener.access.clone());
+            accept(
+                listener.socket,
+                router,
+                stopping.clone(),
+                options,
+                &graceful,
+            )
+        });
         tokio::select! {
             result = futures_util::future::try_join_all(accepting) => result.map(drop),
             () = shutdown => Ok(()),
@@ -87,13 +138,17 @@ pub async fn serve(
 
 /// Accepts connections, each in a task of its own, until told to stop.
 async fn accept(
-    listener: Listener,
-    shared: &Shared,
+    socket: Socket,
+    router: Router,
+    mut stopping: watch::Receiver<bool>,
     options: Options,
     graceful: &GracefulShutdown,
 ) -> io::Result<()> {
-    let router = routes::router(shared.clone(), listener.access);
     let connections = Arc::new(Semaphore::new(options.max_connections));
+    let socket_acceptor = match &socket {
+        Socket::Tls(_, acceptor) => Some(acceptor.clone()),
+        _ => None,
+    };
     loop {
         let accepted = async {
             // Never closed: there is always a permit to come.
@@ -101,13 +156,16 @@ async fn accept(
                 .acquire_owned()
                 .await
                 .map_err(io::Error::other)?;
-            let stream: Box<dyn Stream> = match &listener.socket {
-                Socket::Unix(socket) => Box::new(socket.accept().await?.0),
-                Socket::Tcp(socket) => {
+            let stream = match &socket {
+                Socket::Unix(socket) => Accepted::Plain(Box::new(socket.accept().await?.0)),
+                Socket::Tcp(socket) | Socket::Tls(socket, _) => {
                     let stream = socket.accept().await?.0;
                     // Console output is small writes that must not wait for each other.
                     stream.set_nodelay(true)?;
-                    Box::new(stream)
+                    match &socket_acceptor {
+                        Some(acceptor) => Accepted::Tls(acceptor.clone(), stream),
+                        None => Accepted::Plain(Box::new(stream)),
+                    }
                 }
             };
             Ok((stream, permit))
@@ -123,35 +181,61 @@ async fn accept(
                 }
                 Err(error) => return Err(error),
             },
-            () = shared.stopped() => return Ok(()),
+            () = stopped(&mut stopping) => return Ok(()),
         };
-        let task = connection(stream, router.clone(), options, permit, graceful);
-        tokio::spawn(task);
+        let (router, watcher) = (router.clone(), graceful.watcher());
+        // A slow or senseless handshake keeps nobody else waiting.
+        tokio::spawn(async move {
+            if let Some(stream) = stream.open(options.header_timeout).await {
+                connection(stream, router, options, watcher).await;
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// Is over when the interface is to stop.
+async fn stopped(stopping: &mut watch::Receiver<bool>) {
+    // The sender going away is a stop, too.
+    let _ = stopping.wait_for(|stop| *stop).await;
+}
+
+/// A connection whose handshake may still be to come.
+enum Accepted {
+    Plain(Box<dyn Stream>),
+    Tls(TlsAcceptor, TcpStream),
+}
+
+impl Accepted {
+    async fn open(self, limit: Duration) -> Option<Box<dyn Stream>> {
+        match self {
+            Self::Plain(stream) => Some(stream),
+            Self::Tls(acceptor, stream) => {
+                match tokio::time::timeout(limit, acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => Some(Box::new(stream)),
+                    Ok(Err(error)) => {
+                        tracing::debug!("a TLS handshake failed: {error}");
+                        None
+                    }
+                    Err(_) => None,
+                }
+            }
+        }
     }
 }
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-fn connection(
-    stream: Box<dyn Stream>,
-    router: Router,
-    options: Options,
-    permit: OwnedSemaphorePermit,
-    graceful: &GracefulShutdown,
-) -> impl Future<Output = ()> + Send + use<> {
+async fn connection(stream: Box<dyn Stream>, router: Router, options: Options, watcher: Watcher) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(options.header_timeout)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let watched = graceful.watch(connection);
-    async move {
-        if let Err(error) = watched.await {
-            // The other side went away, or sent something that isn't HTTP.
-            tracing::debug!("a connection ended: {error}");
-        }
-        drop(permit);
+    if let Err(error) = watcher.watch(connection).await {
+        // The other side went away, or sent something that isn't HTTP.
+        tracing::debug!("a connection ended: {error}");
     }
 }
 

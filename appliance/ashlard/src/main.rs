@@ -1,10 +1,12 @@
 //! The daemon of an Ashlar host: it wires the layers to each other and holds no logic of its own.
 //!
 //! `ashlard serve` is the daemon; `ashlard vmm` is what it re-executes for each instance; `ashlard teardown` takes away what
-//! a host left on the machine; `ashlard state` takes its state to another schema.
+//! a host left on the machine; `ashlard state` takes its state to another schema;
+//! `ashlard init` is the first process of a host image.
 
 #![forbid(unsafe_code)]
 
+mod host_machine;
 mod machines;
 mod networks;
 mod options;
@@ -29,8 +31,13 @@ fn main() -> ExitCode {
             None => ExitCode::from(2),
         };
     }
+    // The kernel passes its own leftovers as arguments to the first process.
+    if std::process::id() == 1 {
+        return init::run();
+    }
     let outcome = match Options::parse().task {
-        Task::Serve(options) => serve::run(options),
+        Task::Serve(options) => serve::run(*options),
+        Task::Init => return init::run(),
         Task::Teardown(options) => teardown::run(options),
         Task::State(task) => state::run(&task),
     };

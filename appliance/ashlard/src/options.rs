@@ -31,7 +31,10 @@ pub enum Task {
         The log goes to standard error; ASHLAR_LOG filters it (`info`, `debug`, `control=trace`, …).\n\n\
         Examples:\n  ashlard serve\n  ashlard serve --state /srv/ashlar --listen 127.0.0.1:7070 --plugins /usr/lib/ashlar/plugins"
     )]
-    Serve(Serve),
+    Serve(Box<Serve>),
+    /// Runs as the first process of a host image: brings the machine up, then starts and supervises `serve`.
+    /// On a running system it refuses to start.
+    Init,
     /// Ends every instance of a host whose daemon does not run, and removes its networks and rules from the machine.
     /// The state folder stays: the next `serve` shows the instances as stopped.
     #[command(after_help = "Example:\n  ashlard teardown --state /srv/ashlar")]
@@ -104,6 +107,32 @@ pub struct Serve {
     /// Serves the API also on this loopback address; callers need the token in STATE/api-token.
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = loopback)]
     pub listen: Option<SocketAddr>,
+    /// Serves the API also on this address with TLS, for callers with the token and those who enrol.
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        requires = "tls_cert",
+        requires = "tls_key"
+    )]
+    pub listen_tls: Option<SocketAddr>,
+    /// The certificate for that, PEM.
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// The bearer token; made when it is not there [default: STATE/api-token]
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The socket of the host's first process, where that is `ashlard init`.
+    #[arg(long, value_name = "PATH")]
+    pub init_socket: Option<PathBuf>,
+    /// Serves only what works without instances, and says why: a JSON list of faults, each with `what`, `message` and `next_step`.
+    #[arg(long, value_name = "FILE")]
+    pub maintenance: Option<PathBuf>,
+    /// Starts instances again that ran when the machine went down.
+    #[arg(long)]
+    restart_instances: bool,
     /// Policies to load: `scheduler-*.wasm` and `billing-*.wasm`, each with its configuration in a `.json` of the same name.
     #[arg(long, value_name = "DIR")]
     pub plugins: Option<PathBuf>,
@@ -139,6 +168,13 @@ impl Serve {
         })
     }
 
+    /// Where the bearer token is.
+    pub fn token_file(&self) -> PathBuf {
+        self.token_file
+            .clone()
+            .unwrap_or_else(|| self.folders.state.join("api-token"))
+    }
+
     /// The settings of the control plane: what was asked for, and what the machine has where nothing was.
     pub fn settings(&self) -> Result<Settings> {
         let cpus = std::thread::available_parallelism()
@@ -157,6 +193,7 @@ impl Serve {
         env!("CARGO_PKG_VERSION").clone_into(&mut settings.version);
         settings.stop_grace = Duration::from_secs(self.stop_grace_s);
         settings.metering_interval = Duration::from_millis(self.metering_interval_ms);
+        settings.restart_vanished = self.restart_instances;
         Ok(settings)
     }
 }

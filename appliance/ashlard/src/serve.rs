@@ -1,6 +1,7 @@
 //! `ashlard serve`: from nothing to a serving host, and back.
 
 use crate::{
+    host_machine::InitMachine,
     machines::HostMachines,
     networks::HostNetworks,
     options::{Folders, Serve},
@@ -10,7 +11,7 @@ use crate::{
 use anyhow::{Context, Result};
 use api::{Listener, Token};
 use control::{
-    Control,
+    Control, HostSystem,
     adapters::{SystemClock, SystemEntropy},
     ports::Ports,
 };
@@ -25,6 +26,9 @@ use std::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+
+/// What the first process sends when the machine goes down (signal(7)).
+const SIGPWR: i32 = 30;
 
 /// Runs the host until it is told to stop.
 pub fn run(options: Serve) -> Result<()> {
@@ -53,24 +57,96 @@ async fn serve(options: Serve) -> Result<()> {
     // The terminal it was started from may go; the host stays.
     let _hang_up = signal(SignalKind::hangup()).context("cannot ignore SIGHUP")?;
 
-    let settings = options.settings()?;
+    // The machine goes down: guests are stopped first.
+    let mut power = signal(SignalKind::from_raw(SIGPWR)).context("cannot wait for SIGPWR")?;
+
     private_folder(&options.folders.state)?;
+    if let Some(faults) = &options.maintenance {
+        let stop = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = power.recv() => {}
+            }
+        };
+        return maintain(&options, faults, stop).await;
+    }
+    let settings = options.settings()?;
+    let grace = settings.stop_grace;
     // Before anything in the folders is touched: they may be another daemon's.
     let store = state::open(&options.folders.state)?;
     let ports = ports(&options)?;
     let control = Control::open_on(store, settings, ports).await?;
     let listeners = listeners(&options).await?;
     announce(&options, &listeners)?;
+    let mut goes_down = false;
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            _ = power.recv() => goes_down = true,
         }
-        tracing::info!("stopping; instances go on");
+        tracing::info!(
+            "stopping; instances {}",
+            if goes_down {
+                "are stopped too"
+            } else {
+                "go on"
+            }
+        );
     };
-    let served = api::serve(listeners, control.clone(), api::Options::default(), stop).await;
-    control.shut_down().await?;
+    let host = host(&options)?;
+    let options = api::Options::default();
+    let served = api::serve(listeners, control.clone(), host, options, stop).await;
+    if goes_down {
+        control.shut_down_host(grace).await?;
+    } else {
+        control.shut_down().await?;
+    }
     served.context("the API broke off")
+}
+
+/// The host as it can be without instances: its own machine, and why there is no more.
+async fn maintain(
+    options: &Serve,
+    faults: &Path,
+    stop: impl Future<Output = ()> + Send,
+) -> Result<()> {
+    let text = std::fs::read_to_string(faults)
+        .with_context(|| format!("cannot read the faults in {}", faults.display()))?;
+    let faults: Vec<init::Fault> = serde_json::from_str(&text)
+        .with_context(|| format!("{} is no list of faults", faults.display()))?;
+    let checks = faults
+        .into_iter()
+        .map(|fault| api_types::HealthCheck {
+            name: fault.what,
+            ok: false,
+            message: Some(format!("{} ({})", fault.message, fault.next_step)),
+        })
+        .collect();
+    let listeners = listeners(options).await?;
+    announce(options, &listeners)?;
+    api::serve_maintenance(
+        listeners,
+        host(options)?,
+        checks,
+        api::Options::default(),
+        stop,
+    )
+    .await
+    .context("the API broke off")
+}
+
+/// The machine under the daemon, where its first process is ours.
+fn host(options: &Serve) -> Result<api::Host> {
+    let Some(socket) = &options.init_socket else {
+        return Ok(api::Host::default());
+    };
+    let token = Token::text_in(&options.token_file())?;
+    Ok(api::Host {
+        system: Some(HostSystem::new(Arc::new(InitMachine::new(socket)))),
+        api_token: Some(token.into()),
+    })
 }
 
 /// Everything the control plane needs of this machine.
@@ -112,8 +188,14 @@ async fn listeners(options: &Serve) -> Result<Vec<Listener>> {
     }
     let mut listeners = vec![Listener::unix(&socket, None)?];
     if let Some(address) = options.listen {
-        let token = Token::load_or_create(&options.folders.state.join("api-token"))?;
+        let token = Token::load_or_create(&options.token_file())?;
         listeners.push(Listener::tcp(address, token).await?);
+    }
+    if let (Some(address), Some(certificate), Some(key)) =
+        (options.listen_tls, &options.tls_cert, &options.tls_key)
+    {
+        let token = Token::load_or_create(&options.token_file())?;
+        listeners.push(Listener::tls(address, certificate, key, token).await?);
     }
     Ok(listeners)
 }
@@ -125,8 +207,15 @@ fn announce(options: &Serve, listeners: &[Listener]) -> Result<()> {
         std::process::id(),
         options.socket().display()
     );
-    if let Some(address) = listeners.iter().find_map(Listener::tcp_address) {
-        line.push_str(&format!(" listen={address}"));
+    for listener in listeners {
+        if let Some(address) = listener.tcp_address() {
+            let name = if listener.is_tls() {
+                "listen-tls"
+            } else {
+                "listen"
+            };
+            line.push_str(&format!(" {name}={address}"));
+        }
     }
     let mut out = std::io::stdout();
     writeln!(out, "{line}")

@@ -46,6 +46,8 @@ pub struct Identity {
     pub key_pem: String,
     /// Its TLS certificate, PEM.
     pub certificate_pem: String,
+    /// The bearer token of those who are enrolled.
+    pub api_token: String,
     /// Digest of the one-time enrolment token; none once it was used.
     pub enrolment_sha256: Option<Sha256Digest>,
     /// What a newer version added.

@@ -17,6 +17,9 @@ use store::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use types::ImageId;
 
+/// How often is looked whether machines are gone while the host goes down.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// The program that runs: what knows how to go back from the schema it writes.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
@@ -101,6 +104,33 @@ impl Control {
                     error,
                 )
             })
+    }
+
+    /// Stops what runs because the host goes down: as [`shut_down`](Self::shut_down), then every machine by its power button, and
+    /// by force what still runs after `grace`. What is intended does not change: with
+    /// [`Settings::restart_vanished`] the next daemon starts them again.
+    ///
+    /// # Errors
+    /// As for `shut_down`; machines are stopped all the same.
+    pub async fn shut_down_host(&self, grace: Duration) -> Result<()> {
+        let ended = self.shut_down().await;
+        let machines = &self.inner.core.ports.machines;
+        for instance in machines.running() {
+            if let Err(error) = machines.power_button(instance).await {
+                tracing::warn!(%instance, error = error.chain(), "its power button cannot be pressed");
+            }
+        }
+        let deadline = tokio::time::Instant::now() + grace;
+        while !machines.running().is_empty() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(LOOK).await;
+        }
+        for instance in machines.running() {
+            tracing::warn!(%instance, "did not power off in time and is stopped by force");
+            if let Err(error) = machines.kill(instance).await {
+                tracing::error!(%instance, error = error.chain(), "cannot be stopped");
+            }
+        }
+        ended
     }
 
     pub(crate) fn core(&self) -> &Arc<Core> {

@@ -13,6 +13,7 @@ pub mod commands;
 mod control;
 mod core;
 mod error;
+mod host_system;
 pub mod model;
 mod placing;
 pub mod ports;
@@ -24,5 +25,6 @@ mod use_cases;
 
 pub use control::Control;
 pub use error::{ControlError, ErrorKind, Result};
+pub use host_system::HostSystem;
 pub use records::SCHEMA;
 pub use settings::Settings;

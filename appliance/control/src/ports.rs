@@ -4,14 +4,19 @@
 //! Every call is idempotent unless it says otherwise: a reconciler that lost an answer asks again. A call that fails
 //! has changed nothing that the same call, or its undo, would not put right.
 
-use crate::model::{BootProtocol, ImagePartKind, PolicyStatus, SecurityGroup};
+use crate::model::{
+    BootProtocol, HostConfiguration, HostStatus, ImagePartKind, PolicyStatus, SecurityGroup,
+};
 use async_trait::async_trait;
+use boot_disk::{LiveDaemon, UpdateRecord};
 use bytes::Bytes;
+use image_format::{Slot, TrustedKeys};
 use ipnet::Ipv4Net;
 use ledger::Rater;
 use placement::Scheduler;
 use std::{
-    error::Error as StdError, fs::File, net::Ipv4Addr, os::fd::OwnedFd, sync::Arc, time::Duration,
+    error::Error as StdError, fs::File, io::Read, net::Ipv4Addr, os::fd::OwnedFd, sync::Arc,
+    time::Duration,
 };
 use tokio::sync::mpsc;
 use types::{
@@ -240,6 +245,9 @@ pub trait Machines: Send + Sync + 'static {
     /// Drops what is kept of an instance that was released (its console). Fine when there is nothing.
     async fn forget(&self, instance: InstanceId) -> PortResult<()>;
 
+    /// The instances that have a machine now, of those this daemon started or adopted.
+    fn running(&self) -> Vec<InstanceId>;
+
     /// The events of all machines, in order for each. Taken once, before anything else is called.
     fn events(&self) -> mpsc::Receiver<MachineEvent>;
 }
@@ -457,4 +465,63 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub entropy: Arc<dyn Entropy>,
+}
+
+/// The machine the daemon runs on, where its first process is ours: its slots, its configuration, its end. Calls block.
+pub trait HostMachine: Send + Sync + 'static {
+    /// How the host is.
+    fn status(&self) -> PortResult<HostStatus>;
+
+    /// The keys that releases may be signed with.
+    fn trusted_keys(&self) -> PortResult<TrustedKeys>;
+
+    /// Opens a file of a release behind a URL.
+    fn fetch(&self, url: &str) -> PortResult<Box<dyn Read + Send>>;
+
+    /// Writes an image of `size` bytes with that digest into a slot, so that the boot loader does not see it yet. `progress` hears
+    /// how many bytes are there. A failure leaves the slot empty.
+    fn stage(
+        &self,
+        slot: Slot,
+        image: &mut dyn Read,
+        size: u64,
+        sha256: Sha256Digest,
+        progress: &mut dyn FnMut(u64),
+    ) -> PortResult<()>;
+
+    /// Lets the boot loader try what was staged in a slot, for so many boots.
+    fn switch(&self, slot: Slot, tries: u32) -> PortResult<()>;
+
+    /// Writes down what is known of the newest update.
+    fn set_update(&self, record: UpdateRecord) -> PortResult<()>;
+
+    /// Unpacks a daemon whose program has that size and digest, and puts it where it can be started.
+    fn install_daemon(
+        &self,
+        packed: &mut dyn Read,
+        size: u64,
+        sha256: Sha256Digest,
+        progress: &mut dyn FnMut(u64),
+    ) -> PortResult<()>;
+
+    /// Runs the installed daemon instead of the image's; this process ends soon after.
+    fn run_daemon(&self, daemon: LiveDaemon) -> PortResult<()>;
+
+    /// Ends the machine soon: guests are stopped first.
+    fn end(&self, reboot: bool) -> PortResult<()>;
+
+    /// Boots the other slot from now on, and reboots soon.
+    fn rollback(&self) -> PortResult<()>;
+
+    /// Whether this is the enrolment token; if so it is used up.
+    fn use_enrolment_token(&self, token: &str) -> PortResult<bool>;
+
+    /// The configuration in force.
+    fn configuration(&self) -> PortResult<HostConfiguration>;
+
+    /// Uses that configuration from the next boot on. Refused when it is wrong, with the lines.
+    fn push_configuration(&self, text: &str) -> PortResult<()>;
+
+    /// Forgets what was pushed.
+    fn reset_configuration(&self) -> PortResult<()>;
 }

@@ -124,6 +124,7 @@ pub(crate) fn boot(tell: &dyn Fn(&str)) -> Machine {
             host_id: String::new(),
             key_pem: String::new(),
             certificate_pem: String::new(),
+            api_token: String::new(),
             enrolment_sha256: None,
             unknown: BTreeMap::default(),
         },

@@ -46,6 +46,7 @@ pub(crate) fn make(names: &[String]) -> Result<(Identity, String), rcgen::Error>
         host_id,
         key_pem: key.serialize_pem(),
         certificate_pem: certificate.pem(),
+        api_token: hex::encode(rand::random::<[u8; 32]>()),
         enrolment_sha256: Some(Sha256Digest::of(token.as_bytes())),
         unknown: Default::default(),
     };
@@ -83,10 +84,11 @@ pub(crate) fn fingerprint(certificate_pem: &str) -> Option<String> {
     Some(format!("sha256:{}", hex::encode(Sha256::digest(der))))
 }
 
-/// Where the daemon finds key and certificate.
+/// Where the daemon finds key, certificate and bearer token.
 pub(crate) struct TlsFiles {
     pub certificate: PathBuf,
     pub key: PathBuf,
+    pub token: PathBuf,
 }
 
 impl TlsFiles {
@@ -102,10 +104,12 @@ impl TlsFiles {
         let files = Self {
             certificate: folder.join("cert.pem"),
             key: folder.join("key.pem"),
+            token: folder.join("api-token"),
         };
         for (path, text) in [
             (&files.certificate, &identity.certificate_pem),
             (&files.key, &identity.key_pem),
+            (&files.token, &identity.api_token),
         ] {
             let _ = fs::remove_file(path);
             let mut file = OpenOptions::new()

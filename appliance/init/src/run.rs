@@ -493,6 +493,7 @@ impl Init {
         );
         add("--tls-cert", tls.certificate.display().to_string());
         add("--tls-key", tls.key.display().to_string());
+        add("--token-file", tls.token.display().to_string());
         add(
             "--stop-grace-s",
             self.machine.chosen.config.shutdown.grace_s.to_string(),

@@ -3,6 +3,7 @@
 pub mod disk;
 pub mod event;
 pub mod host;
+pub mod host_system;
 pub mod image;
 pub mod instance;
 pub mod network;

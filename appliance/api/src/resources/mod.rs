@@ -5,6 +5,7 @@ pub mod decisions;
 pub mod disks;
 pub mod events;
 pub mod host;
+pub mod host_system;
 pub mod images;
 pub mod instances;
 pub mod plugins;

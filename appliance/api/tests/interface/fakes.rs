@@ -184,6 +184,10 @@ impl Machines for FakeMachines {
         Ok(())
     }
 
+    fn running(&self) -> Vec<InstanceId> {
+        self.running.lock().unwrap().keys().copied().collect()
+    }
+
     fn events(&self) -> mpsc::Receiver<MachineEvent> {
         self.receiver
             .lock()

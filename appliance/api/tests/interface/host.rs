@@ -89,9 +89,15 @@ impl Host {
             .unwrap();
         let address = tcp.tcp_address().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = tokio::spawn(api::serve(vec![unix, tcp], control, options, async move {
-            let _ = stopped.await;
-        }));
+        let server = tokio::spawn(api::serve(
+            vec![unix, tcp],
+            control,
+            api::Host::default(),
+            options,
+            async move {
+                let _ = stopped.await;
+            },
+        ));
         Self {
             socket,
             tcp: address,

@@ -402,6 +402,10 @@ impl Machines for HostMachines {
         })
     }
 
+    fn running(&self) -> Vec<InstanceId> {
+        self.shared.running().keys().copied().collect()
+    }
+
     fn events(&self) -> mpsc::Receiver<MachineEvent> {
         let taken = self
             .events

@@ -50,7 +50,7 @@ pub struct Limits {
 /// One thing that has to work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
-    /// What: `store`, `pool`, `scheduler`, `billing`.
+    /// What: `store`, `pool`, `scheduler`, `billing`, `instances`.
     pub name: String,
     /// Whether it does.
     pub ok: bool,

@@ -5,6 +5,7 @@
 mod disk;
 mod event;
 mod host;
+mod host_system;
 mod image;
 mod instance;
 mod network;
@@ -15,6 +16,7 @@ pub use ::instance::{State, StopReason};
 pub use disk::{Disk, DiskRole, DiskState};
 pub use event::{Event, EventSubject};
 pub use host::{Capacity, Health, HealthCheck, HostInfo, Limits};
+pub use host_system::*;
 pub use image::{BootProtocol, Image, ImagePart, ImagePartKind, ImageState};
 pub use instance::{Console, Instance, Intent, Timings};
 pub use ledger::Charge;

@@ -3,7 +3,9 @@
 use crate::{
     Control, Result,
     core::blocking,
-    model::{Capacity, Disk, Event, Health, HealthCheck, HostInfo, Instance, PolicyKind},
+    model::{
+        Capacity, Disk, Event, Health, HealthCheck, HostInfo, Instance, Intent, PolicyKind, State,
+    },
 };
 use tokio::sync::broadcast;
 use types::ByteCount;
@@ -74,11 +76,28 @@ impl Control {
             };
             checks.push(check(name, (!policy.healthy).then(why)));
         }
+        checks.push(check("instances", self.not_running()));
         Health {
             ok: checks.iter().all(|check| check.ok),
             version: core.settings.version.clone(),
             checks,
         }
+    }
+
+    /// The instances that are to run and do not, in one line.
+    fn not_running(&self) -> Option<String> {
+        let instances = match self.core().list::<Instance>() {
+            Ok(instances) => instances,
+            Err(error) => return Some(error.to_string()),
+        };
+        let late: Vec<String> = instances
+            .iter()
+            .filter(|instance| {
+                instance.intent == Intent::Running && instance.state != State::Running
+            })
+            .map(|instance| format!("{} is {}", instance.id, instance.state))
+            .collect();
+        (!late.is_empty()).then(|| late.join(", "))
     }
 
     /// What happens from now on. A receiver that falls behind by more than 1,024 events misses the oldest; the

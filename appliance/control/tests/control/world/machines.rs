@@ -156,6 +156,10 @@ impl Machines for World {
         Ok(())
     }
 
+    fn running(&self) -> Vec<InstanceId> {
+        self.things().machines.keys().copied().collect()
+    }
+
     fn events(&self) -> mpsc::Receiver<MachineEvent> {
         let (sender, receiver) = mpsc::channel(1024);
         self.things().events = Some(sender);
