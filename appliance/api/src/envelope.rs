@@ -23,6 +23,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Received(pub u64);
 
+/// Marks an answer whose body says all there is to say, although its status is that of an error.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whole;
+
 /// Tells nanoseconds of the host's monotonic clock.
 pub(crate) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
@@ -58,7 +62,8 @@ pub(crate) async fn wrap(State(clock): State<Clock>, mut request: Request, next:
             .into_response()
         }
     };
-    if response.status().is_client_error() || response.status().is_server_error() {
+    let refused = response.status().is_client_error() || response.status().is_server_error();
+    if refused && response.extensions().get::<Whole>().is_none() {
         response = as_problem(response, &id, &method, &path).await;
     }
     if let Ok(id) = HeaderValue::from_str(&id) {

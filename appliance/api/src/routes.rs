@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use api_types::{Health, HealthCheck};
-use axum::{Json, Router, extract::FromRef, http::StatusCode, middleware, routing::get};
+use axum::{Router, extract::FromRef, http::StatusCode, middleware, routing::get};
 use control::{Control, HostSystem, model::State as InstanceState};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -197,7 +197,7 @@ pub(crate) fn maintenance(host: HostShared, faults: Vec<HealthCheck>, access: Ac
     router
         .route(
             "/v1/health",
-            get(move || async move { (StatusCode::SERVICE_UNAVAILABLE, Json(health)) }),
+            get(move || async move { host::health_answer(health) }),
         )
         .fallback(move || async move { refused })
         .with_state(host)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::{client::Address, commands, output::Format};
+use crate::{commands, output::Format};
 
 /// Where the host's interface is, when nobody says otherwise.
 pub const DEFAULT_HOST: &str = "unix:/run/ashlar/api.sock";
@@ -39,9 +39,25 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Debug, Args)]
 pub struct Global {
-    /// The host: unix:PATH or http://HOST:PORT
-    #[arg(long, global = true, env = "ASHLAR_HOST", default_value = DEFAULT_HOST, value_name = "ADDRESS", help_heading = "Global options")]
-    pub host: Address,
+    /// The host: unix:PATH, http://HOST:PORT, https://HOST:PORT, or the name of one enrolled with [default: the one that `ashlar
+    /// hosts use` chose, else unix:/run/ashlar/api.sock]
+    #[arg(
+        long,
+        global = true,
+        env = "ASHLAR_HOST",
+        value_name = "ADDRESS",
+        help_heading = "Global options"
+    )]
+    pub host: Option<String>,
+    /// Digest of the certificate of an https:// host, sha256:…, as its screen shows it
+    #[arg(
+        long,
+        global = true,
+        env = "ASHLAR_FINGERPRINT",
+        value_name = "DIGEST",
+        help_heading = "Global options"
+    )]
+    pub fingerprint: Option<String>,
     /// File with the bearer token for an http:// host; else ASHLAR_TOKEN
     #[arg(
         long,
@@ -118,8 +134,18 @@ pub enum Command {
     Usage(commands::usage::Usage),
     /// The policies in force
     Plugins,
-    /// The host: its capacity and what is in use
-    Host,
+    /// The host: its capacity and what is in use; or the machine under it
+    #[command(args_conflicts_with_subcommands = true)]
+    Host {
+        /// What about the machine under it
+        #[command(subcommand)]
+        system: Option<commands::host_system::Machine>,
+    },
+    /// Enrol with a host, by the one-time token on its screen
+    Enroll(commands::enroll::Enroll),
+    /// The hosts enrolled with
+    #[command(subcommand)]
+    Hosts(commands::enroll::Known),
     /// Watch what happens, as it happens
     Events(commands::events::Events),
     /// Print a completion script for a shell

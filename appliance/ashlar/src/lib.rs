@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod client;
 mod commands;
+mod hosts;
 mod output;
 mod rule;
 mod size;
@@ -16,7 +17,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use client::{Client, Error};
+use client::{Address, Client, Error};
+use hosts::Hosts;
 use output::Output;
 
 /// Runs the command that `args` (with the program's name first) ask for.
@@ -52,8 +54,9 @@ pub fn run(args: impl IntoIterator<Item = std::ffi::OsString>) -> ExitCode {
 
 async fn execute(cli: cli::Cli) -> Result<(), Error> {
     let output = Output::of_process(cli.global.output, cli.global.quiet);
-    let client = Client::new(cli.global.host.clone(), token(&cli.global)?);
-    match commands::execute(cli.command, &client, &output).await {
+    let client = client(&cli.global)?;
+    let fingerprint = cli.global.fingerprint.as_deref();
+    match commands::execute(cli.command, &client, fingerprint, &output).await {
         // A dry run that would have succeeded is answered by this code (ECS rules).
         Err(Error::Refused(problem)) if problem.code == "DryRunOperation" => {
             if output.talks() {
@@ -63,6 +66,31 @@ async fn execute(cli: cli::Cli) -> Result<(), Error> {
         }
         other => other,
     }
+}
+
+/// A client of the host that is meant: by address, by the name it was enrolled under, or the one in use.
+fn client(global: &cli::Global) -> Result<Client, Error> {
+    let path = Hosts::path();
+    let known = match &path {
+        Some(path) => Hosts::load(path)?,
+        None => Hosts::default(),
+    };
+    let name = global.host.as_ref().or(known.current.as_ref());
+    let found = name.and_then(|name| known.hosts.get(name));
+    let text = match (found, &global.host) {
+        (Some(host), _) => &host.address,
+        (None, Some(text)) => text,
+        (None, None) => cli::DEFAULT_HOST,
+    };
+    let address: Address = text.parse().map_err(|error: client::AddressError| {
+        Error::Usage(format!("{error}, or the name of a host enrolled with"))
+    })?;
+    let token = token(global)?.or_else(|| found.map(|host| host.token.clone()));
+    let pinned = global
+        .fingerprint
+        .as_deref()
+        .or_else(|| found.map(|host| host.fingerprint.as_str()));
+    Ok(Client::new(address, token).pinned(pinned))
 }
 
 /// The bearer token: `--token-file` before `ASHLAR_TOKEN`.

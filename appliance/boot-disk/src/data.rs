@@ -1,7 +1,7 @@
 //! The data partition: found, or made where nothing else is.
 
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -14,6 +14,8 @@ use crate::{
     table::{add_data, make_state_and_data, same_device},
 };
 
+/// Where programs are: a first process has no search path.
+const PROGRAMS: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// The program that makes the file system.
 const MKFS: &str = "mkfs.xfs";
 /// The program that encrypts.
@@ -87,7 +89,11 @@ pub fn find_data(disks: &[Disk], request: &DataRequest) -> Result<DataSource, Di
             partition,
             new: true,
         }),
-        [(_, partition)] => Ok(old(partition)),
+        // One that was made, and then the power went: nothing is in it yet.
+        [(_, partition)] => Ok(DataSource {
+            partition: (*partition).clone(),
+            new: is_blank(&partition.path)?,
+        }),
         several => {
             let all: Vec<String> = several
                 .iter()
@@ -105,6 +111,19 @@ pub fn find_data(disks: &[Disk], request: &DataRequest) -> Result<DataSource, Di
             ))
         }
     }
+}
+
+/// Whether nothing was ever written to a partition's beginning. One that has no device file cannot be asked.
+fn is_blank(partition: &Path) -> Result<bool, DiskError> {
+    if !partition.exists() {
+        return Ok(false);
+    }
+    let failed = DiskError::io("read the data partition", partition);
+    let mut beginning = Vec::new();
+    std::fs::File::open(partition)
+        .and_then(|file| file.take(1 << 20).read_to_end(&mut beginning))
+        .map_err(failed)?;
+    Ok(beginning.iter().all(|byte| *byte == 0))
 }
 
 fn old(partition: &Partition) -> DataSource {
@@ -266,6 +285,7 @@ fn cryptsetup(
             .args(more)
             // There is no udev to wait for.
             .env("DM_DISABLE_UDEV", "1")
+            .env("PATH", PROGRAMS)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -293,6 +313,7 @@ fn make_file_system(device: &Path) -> Result<(), DiskError> {
         )
     };
     let output = Command::new(MKFS)
+        .env("PATH", PROGRAMS)
         .args([
             "-q",
             "-f",

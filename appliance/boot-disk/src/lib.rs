@@ -10,7 +10,7 @@
 //! It knows disks, not why something is written to them. Every change is ordered so that a power cut leaves what was before
 //! or what comes after.
 
-// One call re-reads a partition table; everything else is safe.
+// One call tells the kernel of a new partition; everything else is safe.
 #![deny(unsafe_code)]
 
 mod boot;

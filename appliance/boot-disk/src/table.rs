@@ -15,7 +15,10 @@ use gpt::{
     partition_types::{OperatingSystem, Type},
 };
 use image_format::layout::{self, ALIGNMENT_BYTES};
-use rustix::ioctl::{NoArg, ioctl, opcode};
+use rustix::{
+    io::Errno,
+    ioctl::{Opcode, Updater, ioctl, opcode},
+};
 
 use crate::{
     Disk, DiskError, ErrorKind, Partition,
@@ -25,8 +28,6 @@ use crate::{
 
 /// How long the kernel gets to show a new partition.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// linux/fs.h, BLKRRPART: read the partition table again.
-const REREAD: rustix::ioctl::Opcode = opcode::none(0x12, 95);
 
 /// Adds the data partition in the largest free space of a disk that has a table. A disk that has grown since is used to its end.
 ///
@@ -138,19 +139,70 @@ fn change(
     table.write().map_err(failed)?;
     overlay.write_back_half_first().map_err(io())?;
     if disk.path.starts_with("/dev") {
-        reread(&device).map_err(DiskError::io(
-            "make the kernel read the new partition table of",
-            &disk.path,
-        ))?;
+        announce(&device, disk)?;
     }
     Ok(())
 }
 
-/// Makes the kernel read a disk's partition table again; refused while a partition is in use.
+/// Tells the kernel of partitions it does not know yet. Those in use stay as they are, which reading the whole table again would
+/// not allow.
+fn announce(device: &File, disk: &Disk) -> Result<(), DiskError> {
+    for partition in partitions(device, &disk.path, disk.sector) {
+        if partition.path.exists() {
+            continue;
+        }
+        let doing = DiskError::io::<std::io::Error>(
+            "tell the kernel of the new partition",
+            &partition.path,
+        );
+        add_partition(device, &partition).map_err(|error| doing(error.into()))?;
+    }
+    Ok(())
+}
+
+/// linux/blkpg.h, struct blkpg_partition.
+#[repr(C)]
+struct NewPartition {
+    start: i64,
+    length: i64,
+    number: i32,
+    device_name: [u8; 64],
+    volume_name: [u8; 64],
+}
+
+/// linux/blkpg.h, struct blkpg_ioctl_arg.
+#[repr(C)]
+struct Request {
+    operation: i32,
+    flags: i32,
+    length: i32,
+    data: *mut NewPartition,
+}
+
+/// linux/blkpg.h, BLKPG_ADD_PARTITION.
+const ADD: i32 = 1;
+/// linux/blkpg.h, BLKPG.
+const BLKPG: Opcode = opcode::none(0x12, 105);
+
 #[allow(unsafe_code)]
-fn reread(device: &File) -> rustix::io::Result<()> {
-    // SAFETY: BLKRRPART takes no argument and touches no memory of this process.
-    unsafe { ioctl(device.as_fd(), NoArg::<REREAD>::new()) }
+fn add_partition(device: &File, partition: &Partition) -> rustix::io::Result<()> {
+    let number = |value: u64| i64::try_from(value).map_err(|_| Errno::OVERFLOW);
+    let mut new = NewPartition {
+        start: number(partition.start)?,
+        length: number(partition.size)?,
+        number: i32::try_from(partition.number).map_err(|_| Errno::OVERFLOW)?,
+        device_name: [0; 64],
+        volume_name: [0; 64],
+    };
+    let mut request = Request {
+        operation: ADD,
+        flags: 0,
+        length: i32::try_from(size_of::<NewPartition>()).map_err(|_| Errno::OVERFLOW)?,
+        data: &raw mut new,
+    };
+    // SAFETY: BLKPG reads one `Request`, and behind its pointer one `NewPartition`; both have the kernel's layout and live until the
+    // call returns. It writes to neither.
+    unsafe { ioctl(device.as_fd(), Updater::<BLKPG, Request>::new(&mut request)) }
 }
 
 /// The partition of that name, once its device file is there.

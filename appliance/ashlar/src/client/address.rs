@@ -2,13 +2,20 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-/// The address of a host's interface: `unix:PATH` or `http://HOST:PORT`.
+/// The address of a host's interface: `unix:PATH`, `http://HOST:PORT` or `https://HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A unix socket.
     Unix(PathBuf),
     /// Plain HTTP over TCP: for loopback.
     Tcp {
+        /// Name or address; an IPv6 address without its brackets.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// HTTP over TLS.
+    Tls {
         /// Name or address; an IPv6 address without its brackets.
         host: String,
         /// Port.
@@ -22,8 +29,10 @@ impl Address {
     pub fn host_header(&self) -> String {
         match self {
             Self::Unix(_) => "localhost".into(),
-            Self::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-            Self::Tcp { host, port } => format!("{host}:{port}"),
+            Self::Tcp { host, port } | Self::Tls { host, port } if host.contains(':') => {
+                format!("[{host}]:{port}")
+            }
+            Self::Tcp { host, port } | Self::Tls { host, port } => format!("{host}:{port}"),
         }
     }
 }
@@ -33,6 +42,7 @@ impl fmt::Display for Address {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp { .. } => write!(f, "http://{}", self.host_header()),
+            Self::Tls { .. } => write!(f, "https://{}", self.host_header()),
         }
     }
 }
@@ -40,7 +50,7 @@ impl fmt::Display for Address {
 /// A text that is no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a host's address: expected unix:PATH or http://HOST:PORT, such as unix:/run/ashlar/api.sock"
+    "`{0}` is not a host's address: expected unix:PATH, http://HOST:PORT or https://HOST:PORT, such as unix:/run/ashlar/api.sock"
 )]
 pub struct AddressError(String);
 
@@ -57,7 +67,10 @@ impl FromStr for Address {
                 Ok(Self::Unix(path.into()))
             };
         }
-        let authority = text.strip_prefix("http://").ok_or_else(error)?;
+        let (tls, authority) = match text.strip_prefix("https://") {
+            Some(authority) => (true, authority),
+            None => (false, text.strip_prefix("http://").ok_or_else(error)?),
+        };
         let authority = authority.strip_suffix('/').unwrap_or(authority);
         let (host, port) = authority.rsplit_once(':').ok_or_else(error)?;
         let host = match host.strip_prefix('[') {
@@ -70,9 +83,11 @@ impl FromStr for Address {
             return Err(error());
         }
         let port = port.parse().map_err(|_| error())?;
-        Ok(Self::Tcp {
-            host: host.into(),
-            port,
+        let host = host.into();
+        Ok(if tls {
+            Self::Tls { host, port }
+        } else {
+            Self::Tcp { host, port }
         })
     }
 }
@@ -90,6 +105,8 @@ mod tests {
             ("http://127.0.0.1:7070", "http://127.0.0.1:7070"),
             ("http://localhost:7070/", "http://localhost:7070"),
             ("http://[::1]:7070", "http://[::1]:7070"),
+            ("https://[::1]:7443", "https://[::1]:7443"),
+            ("https://host-7:7443/", "https://host-7:7443"),
         ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), shown);
         }
@@ -106,7 +123,7 @@ mod tests {
             "http://h:65536",
             "http://h:1/v1",
             "http://a b:1",
-            "https://127.0.0.1:1",
+            "https://127.0.0.1",
         ] {
             assert!(bad.parse::<Address>().is_err(), "{bad}");
         }

@@ -15,6 +15,16 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// Its certificate is not the one that was expected.
+    #[error("the host at {address} has the certificate {seen}, which is not known")]
+    Untrusted {
+        /// The address.
+        address: Address,
+        /// Digest of its certificate.
+        seen: String,
+        /// What was expected.
+        expected: Option<String>,
+    },
     /// The connection broke off.
     #[error("the connection to the host at {address} broke off")]
     Broken {
@@ -89,6 +99,16 @@ impl Error {
                 ),
                 _ => "check --host (or ASHLAR_HOST) and that ashlard listens there".into(),
             }),
+            Self::Untrusted {
+                expected: None, ..
+            } => Some(
+                "compare it with the fingerprint on the host's screen; if it is the same, give it with --fingerprint"
+                    .into(),
+            ),
+            Self::Untrusted { .. } => Some(
+                "somebody else may be answering in the host's place. If the host was flashed anew, compare with its                  screen and enrol again"
+                    .into(),
+            ),
             // The host speaks of HTTP headers; whoever uses this command gives the token otherwise.
             Self::Refused(problem) if problem.status == 401 => Some(
                 "give the token, which is in the file `api-token` in the host's state folder, with \
@@ -115,7 +135,7 @@ impl Error {
             | Self::Failed(_)
             | Self::Local { .. } => 1,
             Self::Usage(_) => 2,
-            Self::Unreachable { .. } | Self::Broken { .. } => 3,
+            Self::Unreachable { .. } | Self::Untrusted { .. } | Self::Broken { .. } => 3,
             Self::TimedOut(_) => 4,
         }
     }

@@ -1,4 +1,4 @@
-//! A client of the host's REST interface: HTTP/1.1 over a unix socket or over loopback TCP.
+//! A client of the host's REST interface: HTTP/1.1 over a unix socket, over loopback TCP, or over TLS.
 //!
 //! Each request has a connection of its own: connecting to a unix socket costs tens of microseconds, and a stream
 //! that is left half-way is simply closed.
@@ -6,6 +6,7 @@
 mod address;
 mod error;
 mod events;
+mod tls;
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use tokio::net::{TcpStream, UnixStream};
 pub use address::{Address, AddressError};
 pub use error::Error;
 pub use events::EventStream;
+use tls::Handshake;
 
 /// Largest JSON answer that is read, bytes.
 const MAX_ANSWER: usize = 64 << 20;
@@ -32,6 +34,7 @@ pub type RequestBody = BoxBody<Bytes, std::io::Error>;
 pub struct Client {
     address: Address,
     token: Option<String>,
+    pinned: Option<String>,
     connect_timeout: Duration,
     answer_timeout: Duration,
 }
@@ -43,9 +46,17 @@ impl Client {
         Self {
             address,
             token,
+            pinned: None,
             connect_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(120),
         }
+    }
+
+    /// The same, talking over TLS only to the host whose certificate has this digest: `sha256:` and 64 hexadecimal digits.
+    #[must_use]
+    pub fn pinned(mut self, fingerprint: Option<&str>) -> Self {
+        self.pinned = fingerprint.map(str::to_owned);
+        self
     }
 
     /// The host's address.
@@ -72,6 +83,28 @@ impl Client {
         body: &(impl Serialize + Sync),
     ) -> Result<T, Error> {
         self.json(Method::POST, path, json_body(body)?).await
+    }
+
+    /// PUT `body` as JSON to `path`.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T, Error> {
+        self.json(Method::PUT, path, json_body(body)?).await
+    }
+
+    /// POST nothing to `path`, where nothing is answered either.
+    ///
+    /// # Errors
+    /// The host cannot be reached, or it refused.
+    pub async fn post_empty(&self, path: &str) -> Result<(), Error> {
+        let request = self.request(Method::POST, path, empty(), None)?;
+        drop(self.send(request).await?);
+        Ok(())
     }
 
     /// PATCH `path` with `body` as JSON.
@@ -257,7 +290,7 @@ impl Client {
                     .await
                     .map_err(|source| self.unreachable(source))?,
             ),
-            Address::Tcp { host, port } => {
+            Address::Tcp { host, port } | Address::Tls { host, port } => {
                 let stream = TcpStream::connect((host.as_str(), *port))
                     .await
                     .map_err(|source| self.unreachable(source))?;
@@ -265,7 +298,20 @@ impl Client {
                 stream
                     .set_nodelay(true)
                     .map_err(|source| self.unreachable(source))?;
-                Box::new(stream)
+                if matches!(self.address, Address::Tcp { .. }) {
+                    return Ok(Box::new(stream));
+                }
+                match tls::connect(stream, host, self.pinned.as_deref()).await {
+                    Handshake::Done(stream) => stream,
+                    Handshake::Failed(source) => return Err(self.unreachable(source)),
+                    Handshake::Unknown(seen) => {
+                        return Err(Error::Untrusted {
+                            address: self.address.clone(),
+                            seen,
+                            expected: self.pinned.clone(),
+                        });
+                    }
+                }
             }
         })
     }

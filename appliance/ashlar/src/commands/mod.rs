@@ -3,8 +3,10 @@
 pub mod console;
 pub mod decisions;
 pub mod disks;
+pub mod enroll;
 pub mod events;
 pub mod host;
+pub mod host_system;
 pub mod images;
 pub mod instances;
 pub mod manual;
@@ -21,8 +23,13 @@ use crate::{
     output::{Column, Format, Output, print},
 };
 
-/// Does what was asked for.
-pub async fn execute(command: Command, client: &Client, output: &Output) -> Result<(), Error> {
+/// Does what was asked for. `fingerprint` is that of a host to enrol with.
+pub async fn execute(
+    command: Command,
+    client: &Client,
+    fingerprint: Option<&str>,
+    output: &Output,
+) -> Result<(), Error> {
     match command {
         Command::Run(run) => run.execute(client, output).await,
         Command::Ps(ps) => ps.execute(client, output).await,
@@ -41,7 +48,12 @@ pub async fn execute(command: Command, client: &Client, output: &Output) -> Resu
         Command::Decisions(decisions) => decisions.execute(client, output).await,
         Command::Usage(usage) => usage.execute(client, output).await,
         Command::Plugins => host::plugins(client, output).await,
-        Command::Host => host::host(client, output).await,
+        Command::Host { system: None } => host::host(client, output).await,
+        Command::Host {
+            system: Some(command),
+        } => host_system::execute(command, client, output).await,
+        Command::Enroll(enroll) => enroll::enroll(enroll, fingerprint, output).await,
+        Command::Hosts(known) => enroll::known(known, output),
         Command::Events(events) => events.execute(client, output).await,
         Command::Completion { shell } => manual::completion(shell),
         Command::Man { dir } => manual::man(dir.as_deref()),
