@@ -141,6 +141,8 @@ pub enum Command {
         #[command(subcommand)]
         system: Option<commands::host_system::Machine>,
     },
+    /// Write a host image onto a disk, or into a file for a virtual machine
+    Flash(commands::flash::Flash),
     /// Enrol with a host, by the one-time token on its screen
     Enroll(commands::enroll::Enroll),
     /// The hosts enrolled with

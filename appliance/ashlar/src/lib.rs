@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod client;
 mod commands;
+mod flash;
 mod hosts;
 mod output;
 mod rule;

@@ -20,6 +20,16 @@ pub fn disk_gib(text: &str) -> Result<u64, String> {
     Ok(mib / 1024)
 }
 
+/// Reads `20G`, `512M`; without a unit it is MiB. Returns bytes.
+///
+/// # Errors
+/// Says what is wrong with the text.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    parse(text, 1)?
+        .checked_mul(1 << 20)
+        .ok_or_else(|| format!("`{text}` is too large"))
+}
+
 fn parse(text: &str, default_unit_mib: u64) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit_mib = match text[digits.len()..].to_ascii_lowercase().as_str() {

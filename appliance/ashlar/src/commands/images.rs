@@ -53,6 +53,8 @@ pub enum Images {
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
+    /// Show what a host image is: a file of this machine, as `ashlar flash` takes it
+    Inspect(super::flash::Inspect),
 }
 
 /// Bring an image.
@@ -97,6 +99,7 @@ impl Images {
                 output.answer(&image, describe)
             }
             Self::Rm { ids } => super::remove(client, output, "images", &ids).await,
+            Self::Inspect(inspect) => inspect.execute(output),
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod decisions;
 pub mod disks;
 pub mod enroll;
 pub mod events;
+pub mod flash;
 pub mod host;
 pub mod host_system;
 pub mod images;
@@ -52,6 +53,7 @@ pub async fn execute(
         Command::Host {
             system: Some(command),
         } => host_system::execute(command, client, output).await,
+        Command::Flash(flash) => flash.execute(output),
         Command::Enroll(enroll) => enroll::enroll(enroll, fingerprint, output).await,
         Command::Hosts(known) => enroll::known(known, output),
         Command::Events(events) => events.execute(client, output).await,

@@ -242,7 +242,9 @@ async fn a_host_that_is_not_there_has_a_status_of_its_own() {
     let error = run_with(&[], &["--host", "nonsense", "ps"]).await;
     assert_eq!(error.status, 2);
     assert!(
-        error.stderr.contains("unix:PATH, http://HOST:PORT or https://HOST:PORT"),
+        error
+            .stderr
+            .contains("unix:PATH, http://HOST:PORT or https://HOST:PORT"),
         "{error:?}"
     );
 }

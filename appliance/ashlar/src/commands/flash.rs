@@ -1,0 +1,323 @@
+//! `ashlar flash` and `ashlar images inspect`.
+
+use std::{
+    fs::File,
+    io::{IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use image_format::{ArtifactKind, MAX_HEADER_BYTES, Manifest, Uki};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+
+use crate::{
+    client::Error,
+    flash::{
+        release::{Release, check_file, keys, manifest_beside},
+        target::Target,
+        write::{Image, write},
+    },
+    output::{Output, facts},
+    size::parse_bytes,
+};
+
+/// Write a host image onto a disk.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The image's signature is checked before anything is written, the disk is read back afterwards. A disk on which this was \
+    interrupted does not boot: flash it again.\n\n\
+    Examples:\n  sudo ashlar flash --image ashlar-0.1.0-metal.img.zst --to /dev/sdb --config host.toml --pubkey release.pub\n  \
+    ashlar flash --image ashlar-0.1.0-cloud.img.zst --to vm.img --size 20G --pubkey release.pub"
+)]
+pub struct Flash {
+    /// The image, `….img.zst`; manifest and signature are beside it
+    #[arg(long, value_name = "FILE")]
+    image: PathBuf,
+    /// The disk to erase, or a file for a virtual machine
+    #[arg(long, value_name = "DEVICE|FILE")]
+    to: PathBuf,
+    /// The host's configuration, checked before anything is written
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// minisign public key of who made the image, or a file with such keys [default: ~/.config/ashlar/trusted-keys, /etc/ashlar/trusted-keys]
+    #[arg(long, value_name = "KEY|FILE")]
+    pubkey: Option<String>,
+    /// Size of a file that is made, for instance 20G [default: the image's]
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    size: Option<u64>,
+    /// Erase without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+#[derive(Serialize)]
+struct Flashed {
+    target: String,
+    version: String,
+    variant: String,
+    bytes: u64,
+    configured: bool,
+}
+
+impl Flash {
+    /// Does it.
+    pub fn execute(self, output: &Output) -> Result<(), Error> {
+        let manifest = manifest_beside(&self.image).ok_or_else(|| {
+            Error::Usage(format!(
+                "{} is no host image: expected a file called ….img.zst",
+                self.image.display()
+            ))
+        })?;
+        let release = Release::verified(&manifest, &keys(self.pubkey.as_deref())?)?;
+        let (artifact, _) = release.file(ArtifactKind::Disk)?;
+        let (Some(raw_size), Some(raw_sha256)) = (artifact.raw_size, artifact.raw_sha256) else {
+            return Err(Error::Failed(
+                "the release does not say what its disk image unpacks to".into(),
+            ));
+        };
+        let configuration = self.config.as_deref().map(configuration).transpose()?;
+        let target = Target::examine(&self.to, raw_size, self.size)?;
+        let bar = bar(output, "checking", artifact.size);
+        check_file(&self.image, artifact, &|bytes| bar.inc(bytes))?;
+        bar.finish_and_clear();
+        self.confirm(&target, &release.manifest)?;
+        let file = target.open()?;
+        let opening = || format!("cannot read {}", self.image.display());
+        let packed = File::open(&self.image).map_err(Error::local(opening()))?;
+        let mut content = zstd::Decoder::new(packed).map_err(Error::local(opening()))?;
+        // Written once, read back once.
+        let bar = self::bar(output, "writing", 2 * raw_size);
+        let image = Image {
+            content: &mut content,
+            size: raw_size,
+            sha256: raw_sha256,
+            configuration: configuration.as_deref(),
+        };
+        let written = write(&file, target.size, image, target.is_disk, &|bytes| {
+            bar.inc(bytes);
+            if bar.position() == raw_size {
+                bar.set_message("verifying");
+            }
+        });
+        bar.finish_and_clear();
+        written?;
+        let flashed = Flashed {
+            target: self.to.display().to_string(),
+            version: release.manifest.version.clone(),
+            variant: release.manifest.variant.to_string(),
+            bytes: raw_size,
+            configured: configuration.is_some(),
+        };
+        output.answer(&flashed, |flashed| {
+            format!(
+                "{} holds Ashlar {} ({}){}; boot from it, and read address, fingerprint and token from its screen",
+                flashed.target,
+                flashed.version,
+                flashed.variant,
+                if flashed.configured { ", with its configuration" } else { "" }
+            )
+        })
+    }
+
+    /// Shows what will be lost, and asks.
+    fn confirm(&self, target: &Target, manifest: &Manifest) -> Result<(), Error> {
+        if target.contents.is_empty() || self.yes {
+            return Ok(());
+        }
+        eprintln!(
+            "Ashlar {} ({}) will replace everything on {}:",
+            manifest.version,
+            manifest.variant,
+            self.to.display()
+        );
+        for line in &target.contents {
+            eprintln!("  {line}");
+        }
+        if !std::io::stdin().is_terminal() {
+            return Err(Error::Usage(format!(
+                "{} holds something, and nobody can be asked: give --yes if it may be erased",
+                self.to.display()
+            )));
+        }
+        eprint!("Type {} to erase it: ", self.to.display());
+        let _ = std::io::stderr().flush();
+        let mut answer = String::new();
+        std::io::stdin()
+            .read_line(&mut answer)
+            .map_err(Error::local("cannot read the answer"))?;
+        if answer.trim() != self.to.to_string_lossy() {
+            return Err(Error::Failed("nothing was written".into()));
+        }
+        Ok(())
+    }
+}
+
+fn configuration(path: &Path) -> Result<String, Error> {
+    let text = std::fs::read_to_string(path)
+        .map_err(Error::local(format!("cannot read {}", path.display())))?;
+    host_config::parse(&text, &path.to_string_lossy())
+        .map_err(|error| Error::Failed(error.to_string()))?;
+    Ok(text)
+}
+
+fn bar(output: &Output, what: &'static str, length: u64) -> ProgressBar {
+    let target = if output.talks() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    let bar = ProgressBar::with_draw_target(Some(length), target);
+    let style = ProgressStyle::with_template(
+        "{msg:10} [{bar:30}] {bytes}/{total_bytes} at {bytes_per_sec}, {eta} left",
+    );
+    if let Ok(style) = style {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar.set_message(what);
+    bar
+}
+
+/// Show what a host image is.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  ashlar images inspect ashlar-0.1.0-metal.manifest.json --pubkey release.pub\n  ashlar images inspect ashlar-0.1.0-metal.efi"
+)]
+pub struct Inspect {
+    /// A manifest, or any file of a release with its manifest beside it
+    file: PathBuf,
+    /// minisign public key to check the signature with, or a file with such keys
+    #[arg(long, value_name = "KEY|FILE")]
+    pubkey: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Inspected {
+    manifest: Option<Manifest>,
+    signature: String,
+    sections: Vec<Part>,
+    secure_boot_signature: Option<bool>,
+    command_line: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Part {
+    name: String,
+    bytes: u64,
+}
+
+impl Inspect {
+    /// Does it.
+    pub fn execute(self, output: &Output) -> Result<(), Error> {
+        let path = manifest_beside(&self.file).filter(|path| path.exists());
+        let mut inspected = Inspected {
+            manifest: None,
+            signature: "there is no manifest beside it".into(),
+            sections: Vec::new(),
+            secure_boot_signature: None,
+            command_line: None,
+        };
+        if let Some(path) = &path {
+            let bytes = std::fs::read(path)
+                .map_err(Error::local(format!("cannot read {}", path.display())))?;
+            inspected.manifest = Some(
+                Manifest::parse(&bytes)
+                    .map_err(|error| Error::Failed(format!("{}: {error}", path.display())))?,
+            );
+            inspected.signature = match keys(self.pubkey.as_deref())
+                .and_then(|keys| Release::verified(path, &keys))
+            {
+                Ok(_) => "good".into(),
+                Err(error) => format!("NOT VERIFIED: {error}"),
+            };
+        }
+        let uki = match &inspected.manifest {
+            Some(manifest) => manifest
+                .artifact(ArtifactKind::Uki)
+                .map(|artifact| self.file.with_file_name(&artifact.file)),
+            None => Some(self.file.clone()),
+        };
+        if let Some(uki) = uki.filter(|uki| uki.exists()) {
+            read_uki(&uki, &mut inspected)?;
+        }
+        output.answer(&inspected, shown)
+    }
+}
+
+fn read_uki(path: &Path, into: &mut Inspected) -> Result<(), Error> {
+    let doing = format!("cannot read {}", path.display());
+    let mut file = File::open(path).map_err(Error::local(&doing))?;
+    let mut head = Vec::new();
+    (&file)
+        .take(MAX_HEADER_BYTES as u64)
+        .read_to_end(&mut head)
+        .map_err(Error::local(&doing))?;
+    let uki =
+        Uki::parse(&head).map_err(|error| Error::Failed(format!("{}: {error}", path.display())))?;
+    into.secure_boot_signature = Some(uki.signed);
+    into.sections = uki
+        .sections
+        .iter()
+        .map(|section| Part {
+            name: section.name.clone(),
+            bytes: section.size,
+        })
+        .collect();
+    if let Some(section) = uki.section(".cmdline") {
+        let mut text = String::new();
+        file.seek(SeekFrom::Start(section.offset))
+            .map_err(Error::local(&doing))?;
+        file.take(section.size.min(64 << 10))
+            .read_to_string(&mut text)
+            .map_err(Error::local(&doing))?;
+        into.command_line = Some(text);
+    }
+    Ok(())
+}
+
+fn shown(inspected: &Inspected) -> String {
+    let mut rows = Vec::new();
+    if let Some(manifest) = &inspected.manifest {
+        rows.extend([
+            ("version", manifest.version.clone()),
+            ("variant", manifest.variant.to_string()),
+            ("kernel", manifest.kernel.clone()),
+            (
+                "security version",
+                format!(
+                    "{} (then none below {})",
+                    manifest.security_version, manifest.minimum_security_version
+                ),
+            ),
+        ]);
+    }
+    rows.push(("signature", inspected.signature.clone()));
+    if let Some(signed) = inspected.secure_boot_signature {
+        rows.push((
+            "Secure Boot",
+            if signed { "signed" } else { "not signed" }.into(),
+        ));
+    }
+    rows.push((
+        "command line",
+        inspected.command_line.clone().unwrap_or_default(),
+    ));
+    let mut text = facts(&rows);
+    for artifact in inspected
+        .manifest
+        .iter()
+        .flat_map(|manifest| &manifest.artifacts)
+    {
+        text.push_str(&format!(
+            "\n{:<40} {:>12}  {}",
+            artifact.file, artifact.size, artifact.sha256
+        ));
+    }
+    for section in &inspected.sections {
+        text.push_str(&format!(
+            "\n  section {:<12} {:>12}",
+            section.name, section.bytes
+        ));
+    }
+    text
+}

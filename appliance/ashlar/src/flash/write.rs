@@ -1,0 +1,257 @@
+//! The writing itself, in the order that leaves an interrupted disk unbootable.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::FileExt as _,
+};
+
+use fatfs::{FileSystem, FsOptions};
+use gpt::GptConfig;
+use image_format::layout;
+use rustix::fs::{Advice, fadvise};
+use sha2::{Digest as _, Sha256};
+use types::Sha256Digest;
+
+use super::local;
+use crate::client::Error;
+
+/// What is written last: with the partition table in it.
+const HEAD: usize = 1 << 20;
+
+/// The image to write.
+pub struct Image<'a> {
+    /// Its bytes, unpacked.
+    pub content: &'a mut dyn Read,
+    /// How many there are.
+    pub size: u64,
+    /// Their digest.
+    pub sha256: Sha256Digest,
+    /// The configuration to put beside it.
+    pub configuration: Option<&'a str>,
+}
+
+/// Writes an image to a disk or file of `size` bytes. `progress` hears of every byte written, and again of every byte read back.
+///
+/// # Errors
+/// It cannot be written, gives back something else than was written, or the image is not what was promised. The target does not
+/// boot then.
+pub fn write(
+    target: &File,
+    size: u64,
+    image: Image<'_>,
+    is_disk: bool,
+    progress: &dyn Fn(u64),
+) -> Result<(), Error> {
+    let writing =
+        || Error::local("cannot write to the target; it does not boot now: flash it again");
+    erase_tables(target, size).map_err(writing())?;
+    let mut head = vec![0; HEAD];
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; HEAD];
+    let mut at = 0;
+    loop {
+        let count = fill(image.content, &mut chunk).map_err(local(
+            "the image is damaged; the target does not boot now: get the image again",
+        ))?;
+        if count == 0 {
+            break;
+        }
+        hash.update(&chunk[..count]);
+        if at == 0 {
+            head[..count].copy_from_slice(&chunk[..count]);
+        } else if is_disk || chunk[..count].iter().any(|byte| *byte != 0) {
+            // In a new file what is zero is there already.
+            target
+                .write_all_at(&chunk[..count], at)
+                .map_err(writing())?;
+        }
+        at += count as u64;
+        progress(count as u64);
+        if at > image.size {
+            break;
+        }
+    }
+    if at != image.size || Sha256Digest::new(hash.finalize().into()) != image.sha256 {
+        return Err(Error::Failed("the image is not the one that was signed; the target does not boot now: get the image again".into()));
+    }
+    target.sync_all().map_err(writing())?;
+    read_back(target, &head, &image, progress)?;
+    if let Some(text) = image.configuration {
+        put_configuration(target, &head, text)?;
+        target.sync_all().map_err(writing())?;
+    }
+    target.write_all_at(&head, 0).map_err(writing())?;
+    target.sync_all().map_err(writing())?;
+    fit_table(target)?;
+    target.sync_all().map_err(writing())
+}
+
+fn erase_tables(target: &File, size: u64) -> io::Result<()> {
+    let zeros = vec![0; HEAD];
+    target.write_all_at(&zeros, 0)?;
+    if size > 2 * HEAD as u64 {
+        target.write_all_at(&zeros, size - HEAD as u64)?;
+    }
+    target.sync_all()
+}
+
+fn fill(from: &mut dyn Read, to: &mut [u8]) -> io::Result<usize> {
+    let mut count = 0;
+    while count < to.len() {
+        match from.read(&mut to[count..])? {
+            0 => break,
+            more => count += more,
+        }
+    }
+    Ok(count)
+}
+
+fn read_back(
+    target: &File,
+    head: &[u8],
+    image: &Image<'_>,
+    progress: &dyn Fn(u64),
+) -> Result<(), Error> {
+    let reading = || Error::local("cannot read the target back; it does not boot now");
+    // What is still in memory proves nothing.
+    fadvise(target, 0, None, Advice::DontNeed).map_err(|error| reading()(error.into()))?;
+    let mut hash = Sha256::new();
+    hash.update(&head[..HEAD.min(usize::try_from(image.size).unwrap_or(HEAD))]);
+    let mut chunk = vec![0; HEAD];
+    let mut at = HEAD as u64;
+    while at < image.size {
+        let want = usize::try_from((image.size - at).min(HEAD as u64)).unwrap_or(HEAD);
+        target
+            .read_exact_at(&mut chunk[..want], at)
+            .map_err(reading())?;
+        hash.update(&chunk[..want]);
+        at += want as u64;
+        progress(want as u64);
+    }
+    if Sha256Digest::new(hash.finalize().into()) != image.sha256 {
+        return Err(Error::Failed("the target gives back something else than was written to it, and does not boot now: it is failing, use another".into()));
+    }
+    Ok(())
+}
+
+/// Puts the configuration into the EFI system partition that the table in `head` names.
+fn put_configuration(target: &File, head: &[u8], text: &str) -> Result<(), Error> {
+    let failed = "cannot put the configuration onto the target; it does not boot now";
+    let (start, size) = esp(head)?;
+    let part = Part {
+        target,
+        start,
+        size,
+        position: 0,
+    };
+    let volume = FileSystem::new(part, FsOptions::new()).map_err(local(failed))?;
+    let put = || -> io::Result<()> {
+        let (folder, name) = layout::CONFIG_FILE
+            .split_once('/')
+            .unwrap_or(("", layout::CONFIG_FILE));
+        let mut file = volume.root_dir().create_dir(folder)?.create_file(name)?;
+        file.truncate()?;
+        file.write_all(text.as_bytes())?;
+        file.flush()
+    };
+    put().map_err(local(failed))?;
+    volume.unmount().map_err(local(failed))
+}
+
+/// Where the EFI system partition is, by the table in the image's first MiB (UEFI 2.10 §5.3.2): its header in sector 1, its entries from
+/// sector 2 on.
+fn esp(head: &[u8]) -> Result<(u64, u64), Error> {
+    let number = |at: usize| {
+        head.get(at..at + 8).map(|bytes| {
+            bytes
+                .iter()
+                .rev()
+                .fold(0, |value: u64, byte| value << 8 | u64::from(*byte))
+        })
+    };
+    let wanted: Vec<u8> = layout::ESP
+        .name
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    for entry in (0..128).map(|index| 1024 + index * 128) {
+        let name = head.get(entry + 56..entry + 56 + wanted.len());
+        if name == Some(&wanted[..])
+            && let (Some(first), Some(last)) = (number(entry + 32), number(entry + 40))
+        {
+            return Ok((
+                first * layout::SECTOR_BYTES,
+                (last + 1 - first) * layout::SECTOR_BYTES,
+            ));
+        }
+    }
+    Err(Error::Failed(
+        "the image has no EFI system partition".into(),
+    ))
+}
+
+/// Moves the table's backup to the end of the disk, which is larger than the image.
+fn fit_table(target: &File) -> Result<(), Error> {
+    let failed = "cannot fit the partition table to the target";
+    let mut table = GptConfig::new()
+        .writable(true)
+        .open_from_device(target)
+        .map_err(local(failed))?;
+    table
+        .update_partitions(table.partitions().clone())
+        .map_err(local(failed))?;
+    table.write().map(drop).map_err(local(failed))
+}
+
+/// A range of the target as a device of its own.
+struct Part<'a> {
+    target: &'a File,
+    start: u64,
+    size: u64,
+    position: u64,
+}
+
+impl Part<'_> {
+    fn bounded(&self, length: usize) -> usize {
+        length.min(usize::try_from(self.size.saturating_sub(self.position)).unwrap_or(usize::MAX))
+    }
+}
+
+impl Read for Part<'_> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let length = self.bounded(to.len());
+        let count = self
+            .target
+            .read_at(&mut to[..length], self.start + self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl Write for Part<'_> {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        let length = self.bounded(from.len());
+        let count = self
+            .target
+            .write_at(&from[..length], self.start + self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Part<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.size.checked_add_signed(by),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+        };
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}
