@@ -15,8 +15,8 @@ use sha2::{Digest as _, Sha256};
 use types::Sha256Digest;
 
 use crate::{
-    BuildError, EspFile, Kernel, Root, RootInputs, UkiParts, VariantFile, make_esp, make_uki,
-    write_disk,
+    BuildError, EspFile, Ingredient, Kernel, Root, RootInputs, UkiParts, VariantFile, make_esp,
+    make_uki, sbom, write_disk, write_iso,
 };
 
 /// A key that releases are signed with.
@@ -66,6 +66,9 @@ impl SigningKey {
     }
 }
 
+/// Signs an EFI program: what it returns is the program with its signature in it.
+pub type SignEfi = dyn Fn(&[u8]) -> Result<Vec<u8>, BuildError> + Send + Sync;
+
 /// What a release is built from.
 pub struct Inputs<'a> {
     /// The variant.
@@ -90,8 +93,10 @@ pub struct Inputs<'a> {
     pub level: i32,
     /// Whether to make more than a host needs to update itself: the disk image and what the network boots.
     pub everything: bool,
-    /// Software bill of materials, if there is one.
-    pub sbom: Option<Vec<u8>>,
+    /// What of whom is in it.
+    pub ingredients: Vec<Ingredient>,
+    /// Signs an EFI program for Secure Boot, if that is wanted.
+    pub sign: Option<&'a SignEfi>,
 }
 
 /// What was built.
@@ -137,6 +142,10 @@ pub fn build(
             initramfs: &initramfs,
         },
     )?;
+    let uki = match inputs.sign {
+        Some(sign) => sign(&uki)?,
+        None => uki,
+    };
     let mut manifest = Manifest {
         schema: MANIFEST_SCHEMA,
         version: inputs.release.version.clone(),
@@ -168,11 +177,19 @@ pub fn build(
         &packed,
         &daemon,
     )?;
-    if let Some(sbom) = &inputs.sbom {
-        files.write(ArtifactKind::Sbom, &format!("{base}.cdx.json"), sbom)?;
-    }
+    let bill = sbom("ashlar", version, &inputs.ingredients)?;
+    files.write(ArtifactKind::Sbom, &format!("{base}.cdx.json"), &bill)?;
     if inputs.everything {
         let loader = read(&inputs.boot_loader)?;
+        let loader = match inputs.sign {
+            Some(sign) => sign(&loader)?,
+            None => loader,
+        };
+        files.write(
+            ArtifactKind::Iso,
+            &format!("{base}.iso"),
+            &make_iso(&uki, &base)?,
+        )?;
         let disk = files.path(&format!("{base}.img"));
         make_disk(inputs, &uki, &loader, &disk, &base)?;
         files.compress_file(
@@ -207,6 +224,8 @@ pub fn build(
     let signature = out.join(format!("{base}.manifest.json.minisig"));
     fs::write(&signature, key.sign(&bytes, &comment)?)
         .map_err(BuildError::io("write", &signature))?;
+    let public = out.join(format!("{base}.pub"));
+    fs::write(&public, format!("{}\n", key.public()?)).map_err(BuildError::io("write", &public))?;
     Ok(Built {
         manifest_file,
         manifest,
@@ -219,6 +238,28 @@ pub fn build(
     })
 }
 
+/// A volume that boots the image at once: there is nothing to choose on virtual media.
+fn make_iso(uki: &[u8], base: &str) -> Result<Vec<u8>, BuildError> {
+    // Room for the file system itself beside the image, and enough clusters for FAT32.
+    let size = ((uki.len() as u64) + (8 << 20))
+        .next_multiple_of(1 << 20)
+        .max(64 << 20);
+    let file = EspFile {
+        path: layout::BOOT_LOADER,
+        data: uki,
+    };
+    let esp = make_esp(size, volume_id(base), &[file])?;
+    let mut iso = Vec::new();
+    write_iso(&mut iso, &esp)?;
+    Ok(iso)
+}
+
+/// A serial number for a file system, the same for the same release.
+fn volume_id(base: &str) -> u32 {
+    let digest = Sha256::digest(base);
+    u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]])
+}
+
 fn make_disk(
     inputs: &Inputs<'_>,
     uki: &[u8],
@@ -228,11 +269,9 @@ fn make_disk(
 ) -> Result<(), BuildError> {
     let slot = format!("{}/{}", layout::SLOT_FOLDER, SlotFile::good(Slot::A));
     let loader_conf = LoaderDefault::Good(Slot::A).loader_conf();
-    let digest = Sha256::digest(base);
-    let volume_id = u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]);
     let esp = make_esp(
         inputs.variant.esp_mib << 20,
-        volume_id,
+        volume_id(base),
         &[
             EspFile {
                 path: layout::BOOT_LOADER,

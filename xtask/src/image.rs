@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use image_build::{Built, Inputs, Kernel, Root, RootInputs, SigningKey, VariantFile};
+use image_build::{
+    BuildError, Built, Ingredient, Inputs, Kernel, Root, RootInputs, SignEfi, SigningKey,
+    VariantFile,
+};
 use image_format::Release;
 
 use crate::command::Invocation;
@@ -34,6 +37,12 @@ pub struct Options {
     /// minisign secret key, without a password, that signs the release [default: a developer's key made once in target/ashlar/keys]
     #[arg(long, value_name = "FILE")]
     pub sign_key: Option<PathBuf>,
+    /// Private key, PEM, that signs loader and image for Secure Boot.
+    #[arg(long, value_name = "FILE", requires = "secure_boot_cert")]
+    pub secure_boot_key: Option<PathBuf>,
+    /// Its certificate, PEM, which is enrolled in the firmware.
+    #[arg(long, value_name = "FILE", requires = "secure_boot_key")]
+    pub secure_boot_cert: Option<PathBuf>,
     /// Added to the kernel's command line.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub command_line: String,
@@ -52,10 +61,20 @@ pub struct Materials {
     daemon: PathBuf,
     plugins: Vec<PathBuf>,
     programs: BTreeMap<String, PathBuf>,
+    ingredients: Vec<Ingredient>,
+    sign: Option<Box<SignEfi>>,
     state_schema: u64,
     epoch: u64,
     /// What signs.
     pub key: SigningKey,
+}
+
+/// Key and certificate for Secure Boot, PEM files.
+pub struct SecureBoot {
+    /// The private key.
+    pub key: PathBuf,
+    /// Its certificate, which the firmware knows.
+    pub certificate: PathBuf,
 }
 
 /// How one image differs from others of the same materials.
@@ -77,7 +96,11 @@ pub struct Edition<'a> {
 /// Builds a release and shows it.
 pub fn run(options: Options) -> Result<()> {
     setup::ensure(&[Purpose::Build, Purpose::Image])?;
-    let materials = Materials::gather(&options.variant, options.sign_key.as_deref())?;
+    let secure_boot = match (options.secure_boot_key, options.secure_boot_cert) {
+        (Some(key), Some(certificate)) => Some(SecureBoot { key, certificate }),
+        _ => None,
+    };
+    let materials = Materials::gather(&options.variant, options.sign_key.as_deref(), secure_boot)?;
     let out = match options.out {
         Some(out) => out,
         None => paths::out_dir("image")?,
@@ -99,7 +122,11 @@ pub fn run(options: Options) -> Result<()> {
 
 impl Materials {
     /// Builds the daemon and its policies, and gets the packages of a variant.
-    pub fn gather(variant: &str, sign_key: Option<&Path>) -> Result<Self> {
+    pub fn gather(
+        variant: &str,
+        sign_key: Option<&Path>,
+        secure_boot: Option<SecureBoot>,
+    ) -> Result<Self> {
         let variant = if variant.ends_with(".toml") {
             let text = std::fs::read_to_string(variant)
                 .with_context(|| format!("cannot read the variant {variant}"))?;
@@ -109,18 +136,28 @@ impl Materials {
         };
         let plugins = targets::build(targets::Options::default())?.plugins;
         build::programs()?;
-        let kernel = packages::kernel(&variant.kernel_package, Suite::Backports)?;
+        let (kernel, kernel_package) = packages::kernel(&variant.kernel_package, Suite::Backports)?;
         let boot = packages::unpacked("systemd-boot-efi")?;
-        progress::note(format!("boot loader of {}", boot.name));
+        let boot_package = boot.name;
         let boot = boot.root.join("usr/lib/systemd/boot/efi");
         let ashlard = paths::program("ashlard");
+        let epoch = epoch()?;
+        let programs: BTreeMap<String, PathBuf> = variant
+            .programs
+            .iter()
+            .filter_map(|name| Some((name.clone(), paths::find_program(name)?)))
+            .collect();
+        let ingredients = ingredients(
+            &variant,
+            &ashlard,
+            &programs,
+            &[kernel_package, boot_package],
+        )?;
         let state_schema = Invocation::new(&ashlard).args(["state", "schema"]).read()?;
         Ok(Self {
-            programs: variant
-                .programs
-                .iter()
-                .filter_map(|name| Some((name.clone(), paths::find_program(name)?)))
-                .collect(),
+            programs,
+            ingredients,
+            sign: secure_boot.map(|files| signer(files, epoch)).transpose()?,
             stub: boot.join("linuxx64.efi.stub"),
             boot_loader: boot.join("systemd-bootx64.efi"),
             daemon: stripped(&ashlard)?,
@@ -129,7 +166,7 @@ impl Materials {
                 .parse()
                 .context("the daemon does not tell its schema")?,
             key: signing_key(sign_key)?,
-            epoch: epoch()?,
+            epoch,
             variant,
             kernel,
             plugins,
@@ -171,10 +208,104 @@ impl Materials {
             source_date_epoch: self.epoch,
             level: edition.level,
             everything: edition.everything,
-            sbom: None,
+            ingredients: self.ingredients.clone(),
+            sign: self.sign.as_deref(),
         };
         Ok(image_build::build(&inputs, &self.key, out, change)?)
     }
+}
+
+/// What of whom is in an image: the packages that files came from, and the crates of the daemon.
+fn ingredients(
+    variant: &VariantFile,
+    daemon: &Path,
+    programs: &BTreeMap<String, PathBuf>,
+    unpacked: &[String],
+) -> Result<Vec<Ingredient>> {
+    let deb = |name: &str, version: &str| Ingredient {
+        ecosystem: "deb",
+        name: name.to_owned(),
+        version: version.to_owned(),
+    };
+    let mut all: Vec<Ingredient> = unpacked
+        .iter()
+        .filter_map(|file| {
+            let mut parts = file.split('_');
+            Some(deb(parts.next()?, parts.next()?))
+        })
+        .collect();
+    let folders = packages::library_folders();
+    let mut files: BTreeMap<String, PathBuf> = image_build::needed(daemon, &folders)?;
+    for name in &variant.programs {
+        if let Some(program) = programs.get(name) {
+            files.insert(name.clone(), program.clone());
+            files.extend(image_build::needed(program, &folders)?);
+        }
+    }
+    for file in files.values() {
+        if let Some((name, version)) = packages::owner(file) {
+            all.push(deb(&name, &version));
+        }
+    }
+    all.extend(crates()?);
+    Ok(all)
+}
+
+/// Every crate that is linked into the daemon.
+fn crates() -> Result<Vec<Ingredient>> {
+    let tree = Invocation::new(paths::cargo())
+        .args([
+            "tree",
+            "--package",
+            "ashlard",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ])
+        .dir(paths::root())
+        .read()?;
+    let parsed = tree.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        Some(Ingredient {
+            ecosystem: "cargo",
+            name: words.next()?.to_owned(),
+            version: words.next()?.strip_prefix('v')?.to_owned(),
+        })
+    });
+    Ok(parsed.collect())
+}
+
+/// Signs with osslsigncode, which takes the time of signing from us: the same inputs give the same signature.
+fn signer(files: SecureBoot, epoch: u64) -> Result<Box<SignEfi>> {
+    if paths::find_program("osslsigncode").is_none() {
+        setup::install(&["osslsigncode"])?;
+    }
+    Ok(Box::new(move |program| {
+        let sign = || -> Result<Vec<u8>> {
+            let folder = tempfile::tempdir().context("cannot create a temporary folder")?;
+            let (plain, signed) = (
+                folder.path().join("plain.efi"),
+                folder.path().join("signed.efi"),
+            );
+            std::fs::write(&plain, program).context("cannot write a temporary file")?;
+            Invocation::new("osslsigncode")
+                .args(["sign", "-h", "sha256", "-time", &epoch.to_string()])
+                .arg("-certs")
+                .arg(&files.certificate)
+                .arg("-key")
+                .arg(&files.key)
+                .arg("-in")
+                .arg(&plain)
+                .arg("-out")
+                .arg(&signed)
+                .read()?;
+            std::fs::read(&signed).context("osslsigncode wrote nothing")
+        };
+        sign().map_err(|error| BuildError::new(format!("cannot sign for Secure Boot: {error:#}")))
+    }))
 }
 
 /// The program without debugging information, beside the lab's other files.

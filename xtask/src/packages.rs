@@ -54,8 +54,8 @@ pub fn unpacked(package: &str) -> Result<Unpacked> {
     })
 }
 
-/// The kernel that a package such as `linux-image-cloud-amd64` depends on, with its modules indexed.
-pub fn kernel(newest: &str, suite: Suite) -> Result<Kernel> {
+/// The kernel that a package such as `linux-image-cloud-amd64` depends on, with its modules indexed; and that package's name and version.
+pub fn kernel(newest: &str, suite: Suite) -> Result<(Kernel, String)> {
     let found = paths::out_dir("packages")?.join(format!("{newest}-{suite:?}"));
     let package = match std::fs::read_to_string(&found) {
         Ok(package) => package,
@@ -65,9 +65,9 @@ pub fn kernel(newest: &str, suite: Suite) -> Result<Kernel> {
             package
         }
     };
-    let Unpacked { root, .. } = unpacked(&package)?;
+    let Unpacked { root, name } = unpacked(&package)?;
     index_modules(&root)?;
-    Ok(Kernel::open(&root)?)
+    Ok((Kernel::open(&root)?, name))
 }
 
 fn index_modules(root: &Path) -> Result<()> {
@@ -107,6 +107,30 @@ fn current(newest: &str, suite: Suite) -> Result<String> {
             bail!("apt knows no {wanted}: Debian's kernels are needed, and so a Debian machine")
         }
     }
+}
+
+/// Name and version of the installed package that a file of this machine belongs to, if it belongs to one.
+pub fn owner(file: &Path) -> Option<(String, String)> {
+    // dpkg knows a file by the path it was installed under; where /lib leads to /usr/lib that may be either.
+    let real = file.canonicalize().ok()?;
+    let short = real
+        .strip_prefix("/usr")
+        .ok()
+        .map(|rest| Path::new("/").join(rest));
+    let name = [Some(file.to_owned()), Some(real.clone()), short]
+        .into_iter()
+        .flatten()
+        .find_map(|path| {
+            let said = Invocation::new("dpkg-query")
+                .arg("--search")
+                .arg(path)
+                .read()
+                .ok()?;
+            Some(said.split([':', ',']).next()?.to_owned())
+        })?;
+    let asked = ["--show", "--showformat=${Version}\n", &name];
+    let version = Invocation::new("dpkg-query").args(asked).read().ok()?;
+    Some((name, version.lines().next()?.to_owned()))
 }
 
 /// Where this machine has its shared libraries.

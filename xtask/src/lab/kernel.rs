@@ -10,5 +10,5 @@ const NEWEST: &str = "linux-image-cloud-amd64";
 
 /// The kernel unpacked earlier, or a freshly downloaded one.
 pub fn get() -> Result<Kernel> {
-    packages::kernel(NEWEST, packages::Suite::Stable)
+    Ok(packages::kernel(NEWEST, packages::Suite::Stable)?.0)
 }
