@@ -270,6 +270,37 @@ impl Group {
         Ok(self.ended.is_some())
     }
 
+    /// Processor time used so far by the child and those it waited for, and by its own children that still run, seconds.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        // `timeout` is the child, the program its child: every process of the group counts.
+        let mut ticks = 0_u64;
+        for entry in std::fs::read_dir("/proc")
+            .context("cannot read /proc")?
+            .flatten()
+        {
+            let Ok(text) = std::fs::read_to_string(entry.path().join("stat")) else {
+                continue;
+            };
+            // proc(5): the name in brackets, then state, parent, group …, utime and stime as 12th and 13th.
+            let fields: Vec<&str> = text
+                .rsplit(')')
+                .next()
+                .unwrap_or_default()
+                .split_whitespace()
+                .collect();
+            if fields.get(2).and_then(|group| group.parse().ok()) == Some(self.child.id()) {
+                let used = [fields.get(11), fields.get(12)];
+                ticks += used
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|field| field.parse::<u64>().ok())
+                    .sum::<u64>();
+            }
+        }
+        // USER_HZ is 100 on this architecture.
+        Ok(std::time::Duration::from_millis(ticks * 10).as_secs_f64())
+    }
+
     /// Lets the child run on after this process has ended.
     pub fn leave(mut self) {
         self.left = true;

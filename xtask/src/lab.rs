@@ -1,5 +1,6 @@
-//! Experiments on an emulated host.
+//! Experiments on emulated hosts.
 
+mod appliance;
 mod kernel;
 mod linux_guest;
 mod qemu;
@@ -18,6 +19,12 @@ pub enum Lab {
         #[arg(long)]
         alone: bool,
     },
+    /// The host image: flashed, booted, updated, broken and mended.
+    Appliance {
+        /// Only this scenario.
+        #[arg(long, value_name = "NAME")]
+        only: Option<String>,
+    },
 }
 
 /// Runs one.
@@ -25,5 +32,6 @@ pub fn run(lab: Lab) -> Result<()> {
     match lab {
         Lab::LinuxGuest { alone: false } => linux_guest::run(),
         Lab::LinuxGuest { alone: true } => linux_guest::run_alone(),
+        Lab::Appliance { only } => appliance::run(only.as_deref()),
     }
 }

@@ -14,6 +14,9 @@ use needs::Need;
 
 use crate::{privilege, progress};
 
+/// UEFI for emulated machines, as Debian's package has it.
+pub const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+
 /// What the machine is being prepared for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Purpose {
@@ -49,6 +52,9 @@ pub fn ensure(purposes: &[Purpose]) -> Result<()> {
         }
         if purposes.contains(&Purpose::Lab) {
             backports::ensure_qemu()?;
+            if !std::path::Path::new(FIRMWARE).exists() {
+                apt::install(&["ovmf"])?;
+            }
         }
         Ok(())
     })

@@ -154,6 +154,13 @@ fn boot(name: &str, machine: &Machine<'_>, mut report: Report, expected: &[&str]
     })
 }
 
+/// A stock kernel and the initramfs of a guest that tries its devices.
+pub fn guest_parts() -> Result<(PathBuf, PathBuf)> {
+    let kernel = kernel::get()?;
+    let initramfs = guest_initramfs(&kernel, &paths::out_dir("lab")?)?;
+    Ok((kernel.image, initramfs))
+}
+
 fn guest_initramfs(kernel: &Kernel, lab: &Path) -> Result<PathBuf> {
     let mut inputs = Inputs::default();
     inputs

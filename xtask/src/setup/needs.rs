@@ -71,6 +71,7 @@ const NEEDS: &[Need] = {
             &[Lab, Image],
         ),
         need("timeout", "coreutils", "bounds the emulator's time", &[Lab]),
+        need("cp", "coreutils", "copies disks", &[Lab]),
         need(
             "cryptsetup",
             "cryptsetup-bin",

@@ -1,0 +1,439 @@
+//! One emulated machine with UEFI, its console in a file, and the command line of the product pointed at it from outside.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::command::{Group, Invocation, Output};
+use crate::setup::FIRMWARE;
+use crate::{interrupt, paths};
+
+const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// No machine runs longer, whatever happens.
+const LIMIT: Duration = Duration::from_secs(420);
+/// How long a host may take from power-on to being well.
+pub const BOOT: Duration = Duration::from_secs(150);
+const LOOK: Duration = Duration::from_millis(100);
+const MEMORY_MIB: u32 = 1024;
+/// What the console says of a host that is well.
+pub const WELL: &str = "health       well";
+
+/// What a machine is made of.
+#[derive(Default)]
+pub struct Parts {
+    /// Disks, the first one is booted from.
+    pub disks: Vec<Disk>,
+    /// Virtual media.
+    pub iso: Option<PathBuf>,
+    /// A kernel and an initramfs started directly, with a command line.
+    pub kernel: Option<(PathBuf, PathBuf, String)>,
+    /// Whether it has no network card.
+    pub no_network: bool,
+    /// Writes to the first disk are logged here.
+    pub log_writes: Option<PathBuf>,
+}
+
+/// A disk of a machine.
+pub struct Disk {
+    /// Its file.
+    pub file: PathBuf,
+    /// Its serial number.
+    pub serial: String,
+}
+
+impl Disk {
+    pub fn new(file: &Path) -> Self {
+        let serial = file
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Self {
+            file: file.to_owned(),
+            serial,
+        }
+    }
+}
+
+/// A folder for one scenario, taken away when it went well.
+pub struct Stage {
+    pub dir: PathBuf,
+}
+
+impl Stage {
+    pub fn new(name: &str) -> Result<Self> {
+        let dir = paths::out_dir("lab")?.join(name);
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        fs::copy(VARIABLES, dir.join("vars.fd"))
+            .context("cannot copy the firmware's variables: install ovmf")?;
+        Ok(Self { dir })
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// A disk of zeros.
+    pub fn blank(&self, name: &str, size: u64) -> Result<PathBuf> {
+        let path = self.file(name);
+        let file =
+            fs::File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        file.set_len(size)?;
+        Ok(path)
+    }
+
+    /// Takes the large files away; consoles stay.
+    pub fn clean(self) {
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            if entry
+                .path()
+                .extension()
+                .is_none_or(|extension| extension != "log")
+            {
+                let _ = fs::remove_file(entry.path());
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
+/// A running machine; off when dropped, as by a power cut.
+pub struct Machine {
+    qemu: Group,
+    console: PathBuf,
+    port: u16,
+    config: PathBuf,
+    started: Instant,
+}
+
+impl Machine {
+    /// Switches a machine on.
+    pub fn start(stage: &Stage, name: &str, parts: &Parts) -> Result<Self> {
+        let console = stage.file(&format!("{name}.log"));
+        let port = free_port()?;
+        let vars = stage.file("vars.fd");
+        let mut qemu = Invocation::new("timeout")
+            .args([
+                "--kill-after=10",
+                &LIMIT.as_secs().to_string(),
+                "qemu-system-x86_64",
+            ])
+            .args([
+                "-accel",
+                "tcg,thread=multi",
+                "-cpu",
+                "max",
+                "-machine",
+                "q35",
+                "-smp",
+                "1",
+            ])
+            .args([
+                "-m",
+                &MEMORY_MIB.to_string(),
+                "-display",
+                "none",
+                "-nodefaults",
+            ])
+            .args(["-serial", &format!("file:{}", console.display())])
+            .args(["-device", "i6300esb", "-device", "virtio-rng-pci"])
+            .within(LIMIT + Duration::from_secs(20));
+        if parts.kernel.is_none() {
+            qemu = qemu
+                .args([
+                    "-drive",
+                    &format!("if=pflash,format=raw,readonly=on,file={FIRMWARE}"),
+                ])
+                .args([
+                    "-drive",
+                    &format!("if=pflash,format=raw,file={}", vars.display()),
+                ]);
+        }
+        for (index, disk) in parts.disks.iter().enumerate() {
+            let file = disk.file.display();
+            let node = format!("d{index}");
+            let protocol = format!(
+                "driver=file,filename={file},node-name=f{index},cache.direct=off,cache.no-flush=on"
+            );
+            let format = match &parts.log_writes {
+                Some(log) if index == 0 => format!(
+                    "driver=blklogwrites,node-name={node},file.driver=raw,file.file=f{index},log.driver=file,log.filename={},log-append=off,log-super-update-interval=1",
+                    log.display()
+                ),
+                _ => format!("driver=raw,node-name={node},file=f{index}"),
+            };
+            let serial = &disk.serial;
+            qemu = qemu
+                .args(["-blockdev", &protocol, "-blockdev", &format])
+                .args([
+                    "-device",
+                    &format!(
+                        "virtio-blk-pci,drive={node},serial={serial},bootindex={}",
+                        index + 2
+                    ),
+                ]);
+        }
+        if let Some(iso) = &parts.iso {
+            let drive = format!(
+                "if=none,id=cd,media=cdrom,readonly=on,file={}",
+                iso.display()
+            );
+            qemu = qemu.args(["-drive", &drive, "-device", "ide-cd,drive=cd,bootindex=1"]);
+        }
+        if let Some((kernel, initramfs, command_line)) = &parts.kernel {
+            qemu = qemu
+                .arg("-kernel")
+                .arg(kernel)
+                .arg("-initrd")
+                .arg(initramfs)
+                .args(["-append", command_line]);
+        }
+        if !parts.no_network {
+            let forward = format!("user,id=n0,hostfwd=tcp:127.0.0.1:{port}-:7443");
+            qemu = qemu.args([
+                "-netdev",
+                &forward,
+                "-device",
+                "virtio-net-pci,netdev=n0,romfile=",
+            ]);
+        }
+        let errors = fs::File::create(stage.file(&format!("{name}-qemu.log")))?;
+        Ok(Self {
+            qemu: qemu.spawn(Stdio::null(), errors.into())?,
+            console,
+            port,
+            config: stage.file("config"),
+            started: Instant::now(),
+        })
+    }
+
+    /// What the console said so far.
+    pub fn console(&self) -> String {
+        let bytes = fs::read(&self.console).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).replace('\r', "")
+    }
+
+    /// Waits until the console has said that so many times since power-on.
+    pub fn wait_for(&mut self, said: &str, times: usize, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        while self.console().matches(said).count() < times {
+            interrupt::check()?;
+            ensure!(
+                !self.qemu.has_ended()?,
+                "the machine ended before its console said {said:?}: {}",
+                self.last_words()
+            );
+            ensure!(
+                Instant::now() < deadline,
+                "the console did not say {said:?} within {} s: {}",
+                limit.as_secs(),
+                self.last_words()
+            );
+            sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Waits until the machine is off.
+    pub fn wait_for_end(&mut self, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        while !self.qemu.has_ended()? {
+            interrupt::check()?;
+            ensure!(
+                Instant::now() < deadline,
+                "the machine did not power off within {} s: {}",
+                limit.as_secs(),
+                self.last_words()
+            );
+            sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Time since power-on.
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Power is cut.
+    pub fn cut(mut self) {
+        self.qemu.stop();
+    }
+
+    fn last_words(&self) -> String {
+        let console = self.console();
+        let lines: Vec<&str> = console
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
+        lines[lines.len().saturating_sub(12)..].join(" | ")
+    }
+
+    /// The command line of the product, run outside.
+    fn ashlar(&self, args: &[&str]) -> Invocation {
+        Invocation::new(paths::program("ashlar"))
+            .env("XDG_CONFIG_HOME", &self.config)
+            .args(args)
+            .within(Duration::from_secs(240))
+    }
+
+    /// Its answer, JSON.
+    pub fn cli(&self, args: &[&str]) -> Result<Value> {
+        let text = self.ashlar(&["-o", "json"]).args(args).read()?;
+        if text.trim().is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(&text)
+            .with_context(|| format!("`ashlar {}` printed no JSON", args.join(" ")))
+    }
+
+    /// What it prints.
+    pub fn cli_text(&self, args: &[&str]) -> Result<String> {
+        self.ashlar(args).read()
+    }
+
+    /// Processor time the emulator has used, seconds.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        self.qemu.cpu_seconds()
+    }
+
+    /// Waits until the API says that the host runs from that slot and is well.
+    pub fn wait_until_well(&mut self, slot: &str) -> Result<()> {
+        let deadline = Instant::now() + BOOT;
+        loop {
+            interrupt::check()?;
+            let slot_runs = self
+                .health()
+                .is_ok_and(|system| system["booted_slot"] == slot);
+            if slot_runs && self.attempt(&["ps"])?.status.success() {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "slot {slot} is not well: {}",
+                self.last_words()
+            );
+            sleep(LOOK);
+        }
+    }
+
+    /// How it ended, and what it said.
+    pub fn attempt(&self, args: &[&str]) -> Result<Output> {
+        self.ashlar(args).capture()
+    }
+
+    /// That it is refused, with such words.
+    pub fn refused(&self, args: &[&str], words: &[&str]) -> Result<()> {
+        let output = self.attempt(args)?;
+        ensure!(
+            !output.status.success(),
+            "`ashlar {}` was not refused: {}",
+            args.join(" "),
+            output.out
+        );
+        for word in words {
+            ensure!(
+                output.err.contains(word),
+                "`ashlar {}` does not say {word:?}: {}",
+                args.join(" "),
+                output.err
+            );
+        }
+        Ok(())
+    }
+
+    /// Enrols with what the screen shows.
+    pub fn enroll(&self) -> Result<()> {
+        let console = self.console();
+        let after = |what: &str| {
+            let line = console
+                .lines()
+                .find_map(|line| line.trim_start().strip_prefix(what));
+            line.map(|text| text.trim().to_owned())
+                .with_context(|| format!("the screen shows no {what:?}"))
+        };
+        let (token, fingerprint) = (after("enrol once   token ")?, after("fingerprint  ")?);
+        let address = format!("https://127.0.0.1:{}", self.port);
+        // Without the fingerprint nobody is trusted.
+        self.refused(
+            &["enroll", &address, "--token", &token],
+            &["which is not known", "--fingerprint"],
+        )?;
+        self.cli(&[
+            "enroll",
+            &address,
+            "--token",
+            &token,
+            "--fingerprint",
+            &fingerprint,
+            "--name",
+            "lab",
+        ])
+        .map(drop)
+        .or_else(|error| {
+            if error.to_string().contains("printed no JSON") {
+                Ok(())
+            } else {
+                Err(error)
+            }
+        })?;
+        // The token is used up.
+        self.refused(
+            &[
+                "enroll",
+                &address,
+                "--token",
+                &token,
+                "--fingerprint",
+                &fingerprint,
+            ],
+            &["was used already"],
+        )
+    }
+
+    /// The same host on another port, after a reboot of the machine.
+    pub fn moved(&self) -> Result<()> {
+        let path = self.config.join("ashlar/hosts.json");
+        let text = fs::read_to_string(&path).context("nobody enrolled")?;
+        let mut hosts: Value = serde_json::from_str(&text)?;
+        hosts["hosts"]["lab"]["address"] = format!("https://127.0.0.1:{}", self.port).into();
+        fs::write(&path, hosts.to_string()).context("cannot write the known hosts")
+    }
+
+    /// The health as anybody may ask for it, once the API answers.
+    pub fn health(&self) -> Result<Value> {
+        let text = self.ashlar(&["-o", "json", "host", "system"]).read()?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// That the host says of one thing what is wrong with it.
+    pub fn has_fault(&self, what: &str, words: &str) -> Result<()> {
+        let system = self.health()?;
+        let faults = system["faults"].as_array().cloned().unwrap_or_default();
+        let found = faults.iter().find(|fault| fault["what"] == what);
+        match found {
+            Some(fault)
+                if fault["message"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .contains(words) =>
+            {
+                Ok(())
+            }
+            _ => bail!("no fault of {what} that says {words:?}: {faults:?}"),
+        }
+    }
+}
+
+/// A port nobody listens on now.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").context("there is no free port")?;
+    Ok(listener.local_addr()?.port())
+}

@@ -1,0 +1,590 @@
+//! What is tried, each on machines of its own.
+
+use std::fs;
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use image_build::Built;
+use image_format::ArtifactKind;
+
+use super::machine::{BOOT, Disk, Machine, Parts, Stage, WELL};
+use super::power_cut;
+use super::releases::Releases;
+
+/// Bytes of a scenario's disk: sparse.
+const DISK: u64 = 3 << 30;
+const SOON: Duration = Duration::from_secs(90);
+
+pub struct Scenario {
+    pub name: &'static str,
+    pub proves: &'static str,
+    pub run: fn(&Releases, &mut Vec<String>) -> Result<()>,
+}
+
+/// The long ones first, so that the short ones fill the gaps.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "bad-updates",
+        proves: "an update that is damaged, not signed, too old, panics, hangs or is not well ends on the slot from before",
+        run: bad_updates,
+    },
+    Scenario {
+        name: "life",
+        proves: "flashed, booted, enrolled; a unikernel and Linux run; updated, updated live, rolled back, powered off",
+        run: life,
+    },
+    Scenario {
+        name: "power-cut",
+        proves: "a power cut at any write of an update leaves a host that boots one slot whole",
+        run: power_cuts,
+    },
+    Scenario {
+        name: "iso",
+        proves: "virtual media boot a host that keeps its state on a blank disk",
+        run: iso,
+    },
+    Scenario {
+        name: "direct",
+        proves: "kernel and initramfs from the network boot a host configured by its command line",
+        run: direct,
+    },
+    Scenario {
+        name: "broken",
+        proves: "a wrong configuration, a missing or ambiguous disk, damaged state, no network: reachable and explained",
+        run: broken,
+    },
+];
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("a path is not UTF-8")
+}
+
+/// Flashes the first release into a file, with a configuration.
+fn flashed(releases: &Releases, stage: &Stage, name: &str, configuration: &str) -> Result<PathBuf> {
+    let target = stage.file(&format!("{name}.img"));
+    let config = stage.file(&format!("{name}.toml"));
+    fs::write(&config, configuration).context("cannot write a configuration")?;
+    let image = releases.file(&releases.first, ArtifactKind::Disk)?;
+    let key = releases
+        .first
+        .manifest_file
+        .with_file_name(format!("{}.pub", releases.first.manifest.base_name()));
+    crate::command::Invocation::new(crate::paths::program("ashlar"))
+        .args([
+            "-q",
+            "flash",
+            "--image",
+            text(&image)?,
+            "--to",
+            text(&target)?,
+            "--pubkey",
+            text(&key)?,
+        ])
+        .args([
+            "--config",
+            text(&config)?,
+            "--size",
+            &format!("{}M", DISK >> 20),
+        ])
+        .read()?;
+    Ok(target)
+}
+
+fn on(disk: &Path) -> Parts {
+    Parts {
+        disks: vec![Disk::new(disk)],
+        ..Parts::default()
+    }
+}
+
+fn manifest(built: &Built) -> Result<String> {
+    Ok(text(&built.manifest_file)?.to_owned())
+}
+
+/// A unikernel that runs.
+fn run_probe(machine: &Machine, releases: &Releases) -> Result<String> {
+    let probe = text(&releases.probe)?;
+    machine.cli(&[
+        "images",
+        "import",
+        "--name",
+        "probe",
+        "--kernel",
+        probe,
+        "--cmdline",
+        "probe=\"dhcp; serve tcp=7\"",
+    ])?;
+    let created = machine.cli(&[
+        "run",
+        "probe",
+        "--memory",
+        "32M",
+        "--wait",
+        "--timeout",
+        "120",
+    ])?;
+    let id = created["instances"][0]["id"]
+        .as_str()
+        .context("no instance was made")?
+        .to_owned();
+    machine.cli_text(&[
+        "console",
+        &id,
+        "--wait-for",
+        "script-end",
+        "--timeout",
+        "60",
+    ])?;
+    Ok(id)
+}
+
+fn life(releases: &Releases, notes: &mut Vec<String>) -> Result<()> {
+    let stage = Stage::new("life")?;
+    let disk = flashed(
+        releases,
+        &stage,
+        "disk",
+        "version = 1\nhostname = \"flashed\"\n[shutdown]\ngrace_s = 5\n",
+    )?;
+    let mut machine = Machine::start(&stage, "life", &on(&disk))?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    notes.push(format!(
+        "power-on to a healthy API: {:.1} CPU s",
+        machine.cpu_seconds()?
+    ));
+    machine.enroll()?;
+    let system = machine.health()?;
+    ensure!(
+        system["hostname"] == "flashed" && system["booted_slot"] == "A",
+        "{system}"
+    );
+    let used = system["memory_used_kib"].as_u64().unwrap_or_default() >> 10;
+    notes.push(format!(
+        "memory in use on an idle host: {used} MiB (goal 128)"
+    ));
+
+    let instance = run_probe(&machine, releases)?;
+    linux_guest(&machine, releases)?;
+
+    // A daemon alone: the guest goes on.
+    let before = machine.cli(&["show", &instance])?["vmm_pid"].clone();
+    machine.cli(&["host", "update", &manifest(&releases.better)?, "--live"])?;
+    let system = machine.health()?;
+    ensure!(
+        system["live_daemon"] == "0.2.0" && system["booted_slot"] == "A",
+        "{system}"
+    );
+    ensure!(
+        machine.cli(&["show", &instance])?["vmm_pid"] == before,
+        "the guest was touched by a live update"
+    );
+
+    // The whole host: the guest is started again.
+    let start = machine.uptime();
+    machine.cli(&["host", "update", &manifest(&releases.better)?])?;
+    let took = machine.uptime() - start;
+    notes.push(format!(
+        "update, with the reboot, to good: {:.1} s",
+        took.as_secs_f64()
+    ));
+    let system = machine.health()?;
+    ensure!(
+        system["booted_slot"] == "B"
+            && system["version"] == "0.2.0"
+            && system["security_floor"] == 3,
+        "{system}"
+    );
+    ensure!(
+        machine.cli(&["show", &instance])?["state"] == "Running",
+        "the guest was not started again"
+    );
+
+    machine.cli(&["host", "rollback"])?;
+    machine.wait_for("slot A", 2, BOOT)?;
+    machine.wait_until_well("A")?;
+    machine.cli(&["host", "shutdown"])?;
+    machine.wait_for_end(SOON)?;
+    ensure!(
+        machine.console().contains("going down to power off"),
+        "it did not go down in order"
+    );
+    stage.clean();
+    Ok(())
+}
+
+fn linux_guest(machine: &Machine, releases: &Releases) -> Result<()> {
+    let (kernel, initramfs) = &releases.guest;
+    machine.cli(&[
+        "images",
+        "import",
+        "--name",
+        "linux",
+        "--kernel",
+        text(kernel)?,
+        "--initrd",
+        text(initramfs)?,
+        "--cmdline",
+        "console=ttyS0 quiet panic=-1",
+    ])?;
+    let created = machine.cli(&[
+        "run",
+        "linux",
+        "--memory",
+        "256M",
+        "--disk",
+        "1G",
+        "--wait",
+        "--timeout",
+        "120",
+    ])?;
+    let id = created["instances"][0]["id"]
+        .as_str()
+        .context("no instance was made")?
+        .to_owned();
+    let said = machine.cli_text(&[
+        "console",
+        &id,
+        "--wait-for",
+        "GUEST done",
+        "--timeout",
+        "180",
+    ])?;
+    for check in ["disk-verified", "address", "gateway"] {
+        ensure!(
+            said.contains(&format!("GUEST ok {check}")),
+            "the Linux guest did not report {check}: {said}"
+        );
+    }
+    Ok(())
+}
+
+fn bad_updates(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
+    let stage = Stage::new("bad-updates")?;
+    let configuration = "version = 1\n[update]\nhealth_deadline_s = 12\n[shutdown]\ngrace_s = 0\n";
+    let disk = flashed(releases, &stage, "disk", configuration)?;
+    let mut machine = Machine::start(&stage, "bad", &on(&disk))?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.enroll()?;
+
+    // One bit of the image, then one byte of the manifest: nothing was switched.
+    let folder = stage.file("flipped");
+    copy_release(&releases.better, &folder)?;
+    let image = folder.join(
+        &releases
+            .better
+            .manifest
+            .artifact(ArtifactKind::Uki)
+            .context("no image")?
+            .file,
+    );
+    flip(&image, 1 << 20)?;
+    let copy = folder.join(
+        releases
+            .better
+            .manifest_file
+            .file_name()
+            .context("no name")?,
+    );
+    machine.refused(&["host", "update", text(&copy)?], &["SHA-256"])?;
+    flip(&copy, 20)?;
+    machine.refused(&["host", "update", text(&copy)?], &["not by a trusted key"])?;
+    ensure!(
+        machine.health()?["booted_slot"] == "A",
+        "a damaged update was booted"
+    );
+
+    machine.cli(&["host", "update", &manifest(&releases.better)?])?;
+    ensure!(
+        machine.health()?["booted_slot"] == "B",
+        "the better release does not run"
+    );
+    machine.refused(
+        &["host", "update", &manifest(&releases.first)?],
+        &["takes none below 3"],
+    )?;
+
+    for (release, why) in [
+        (&releases.panics, "0.3.0"),
+        (&releases.hangs, "the daemon cannot be asked"),
+        (&releases.unwell, "scheduler"),
+    ] {
+        machine.refused(
+            &["host", "update", &manifest(release)?, "--tries", "1"],
+            &["failed, and the host runs 0.2.0", why],
+        )?;
+        machine.wait_until_well("B")?;
+        let system = machine.health()?;
+        ensure!(
+            system["version"] == "0.2.0" && system["booted_slot"] == "B",
+            "{system}"
+        );
+        ensure!(system["update"]["state"] == "Failed", "{system}");
+    }
+    machine.cut();
+    stage.clean();
+    Ok(())
+}
+
+fn iso(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
+    let stage = Stage::new("iso")?;
+    let disk = stage.blank("disk.img", DISK)?;
+    let parts = || -> Result<Parts> {
+        Ok(Parts {
+            iso: Some(releases.file(&releases.first, ArtifactKind::Iso)?),
+            ..on(&disk)
+        })
+    };
+    let mut machine = Machine::start(&stage, "first", &parts()?)?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.enroll()?;
+    let id = machine.health()?["host_id"].clone();
+    run_probe(&machine, releases)?;
+    machine.refused(
+        &["host", "update", &manifest(&releases.better)?],
+        &["did not boot from a slot"],
+    )?;
+    machine.cli(&["host", "shutdown"])?;
+    machine.wait_for_end(SOON)?;
+    // It is the same host afterwards.
+    let mut machine = Machine::start(&stage, "second", &parts()?)?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.moved()?;
+    ensure!(
+        machine.health()?["host_id"] == id,
+        "the host forgot who it is"
+    );
+    machine.cut();
+    stage.clean();
+    Ok(())
+}
+
+/// Kernel, initramfs and command line as a network boot gives them.
+fn from_network(releases: &Releases, configuration: &str) -> Result<(PathBuf, PathBuf, String)> {
+    let encoded = base64(configuration.as_bytes());
+    Ok((
+        releases.file(&releases.first, ArtifactKind::Kernel)?,
+        releases.file(&releases.first, ArtifactKind::Initrd)?,
+        format!(
+            "console=ttyS0 quiet panic=5 nowatchdog rcupdate.rcu_cpu_stall_suppress=1 ashlar.config=base64:{encoded}"
+        ),
+    ))
+}
+
+fn direct(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
+    let stage = Stage::new("direct")?;
+    let disk = stage.blank("disk.img", DISK)?;
+    let mut machine = Machine::start(
+        &stage,
+        "direct",
+        &Parts {
+            kernel: Some(from_network(
+                releases,
+                "version = 1\nhostname = \"netboot\"\n",
+            )?),
+            ..on(&disk)
+        },
+    )?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.enroll()?;
+    ensure!(
+        machine.health()?["hostname"] == "netboot",
+        "the command line's configuration is not in force"
+    );
+    run_probe(&machine, releases)?;
+    machine.cli(&["host", "shutdown"])?;
+    machine.wait_for_end(SOON)?;
+    stage.clean();
+    Ok(())
+}
+
+fn broken(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
+    let stage = Stage::new("broken")?;
+    let boot =
+        |name: &str, configuration: &str, disks: &[&Path], no_network: bool| -> Result<Machine> {
+            Machine::start(
+                &stage,
+                name,
+                &Parts {
+                    disks: disks.iter().map(|disk| Disk::new(disk)).collect(),
+                    kernel: Some(from_network(releases, configuration)?),
+                    no_network,
+                    ..Parts::default()
+                },
+            )
+        };
+    const GOOD: &str = "version = 1\n";
+    let (one, two) = (stage.blank("one.img", DISK)?, stage.blank("two.img", DISK)?);
+
+    // A wrong configuration: the defaults are in force, and the line is named.
+    let mut machine = boot(
+        "unknown-key",
+        "version = 1\nhostnam = \"x\"\n",
+        &[&one],
+        false,
+    )?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.wait_for("unknown field `hostnam`", 1, SOON)?;
+    machine.enroll()?;
+    machine.has_fault("configuration", "line 2")?;
+    machine.cli(&["host", "shutdown"])?;
+    machine.wait_for_end(SOON)?;
+
+    let mut machine = boot("wrong-type", "version = 1\nhostname = 7\n", &[&one], false)?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.moved()?;
+    machine.has_fault("configuration", "expected a string")?;
+    machine.cut();
+
+    // No network: nobody reaches it, and the screen says why.
+    let mut machine = boot("no-network", GOOD, &[&two], true)?;
+    machine.wait_for(
+        "FAULT        network: there is no Ethernet interface",
+        1,
+        BOOT,
+    )?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.cut();
+
+    // Two disks with data of two hosts: which one is meant is not guessed.
+    let mut machine = boot("two-disks", GOOD, &[&one, &two], false)?;
+    machine.wait_for("API          https://", 1, BOOT)?;
+    machine.wait_for("the daemon is not well", 1, BOOT)?;
+    machine.wait_for("FAULT", 1, SOON)?;
+    machine.cut();
+
+    // No disk at all.
+    let mut machine = boot("no-disk", GOOD, &[], false)?;
+    machine.wait_for("FAULT        data: there is no disk for the data", 1, BOOT)?;
+    machine.wait_for("the daemon is not well", 1, BOOT)?;
+    machine.enroll()?;
+    machine.has_fault("state", "no state partition")?;
+    machine.refused(&["ps"], &["cannot run instances now", "ashlar host system"])?;
+    machine.cut();
+
+    // The record of the host is damaged in both copies.
+    damage_state(&one)?;
+    let mut machine = boot("damaged-state", GOOD, &[&one], false)?;
+    machine.wait_for("FAULT        state: the state partition", 1, BOOT)?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.enroll()?;
+    machine.has_fault("state", "damaged in both copies")?;
+    machine.cut();
+    stage.clean();
+    Ok(())
+}
+
+fn power_cuts(releases: &Releases, notes: &mut Vec<String>) -> Result<()> {
+    let stage = Stage::new("power-cut")?;
+    let disk = flashed(
+        releases,
+        &stage,
+        "disk",
+        "version = 1\n[shutdown]\ngrace_s = 0\n",
+    )?;
+    // The first boot makes partitions; what follows is the update alone.
+    let mut machine = Machine::start(&stage, "before", &on(&disk))?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.enroll()?;
+    machine.cli(&["host", "shutdown"])?;
+    machine.wait_for_end(SOON)?;
+    let base = stage.file("base.img");
+    crate::command::Invocation::new("cp")
+        .args(["--sparse=always", text(&disk)?, text(&base)?])
+        .read()?;
+
+    let log = stage.blank("writes.img", 0)?;
+    let mut machine = Machine::start(
+        &stage,
+        "update",
+        &Parts {
+            log_writes: Some(log.clone()),
+            ..on(&disk)
+        },
+    )?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.moved()?;
+    machine.cli(&["host", "update", &manifest(&releases.better)?])?;
+    machine.cut();
+
+    let good = [&releases.first, &releases.better]
+        .iter()
+        .filter_map(|release| {
+            release
+                .manifest
+                .artifact(ArtifactKind::Uki)
+                .map(|artifact| artifact.sha256)
+        })
+        .collect::<Vec<_>>();
+    let states = power_cut::check(&base, &log, &good, &stage.file("cut"))?;
+    notes.push(format!(
+        "{} writes, {} states after a power cut judged: each boots a slot whole",
+        states.writes, states.judged
+    ));
+    // Some of them for real.
+    for (index, state) in states.kept.iter().enumerate() {
+        let mut machine = Machine::start(&stage, &format!("after-{index}"), &on(state))?;
+        machine.wait_for(WELL, 1, BOOT)?;
+        machine.moved()?;
+        let system = machine.health()?;
+        ensure!(
+            system["version"] == "0.1.0" || system["version"] == "0.2.0",
+            "{system}"
+        );
+        machine.cut();
+    }
+    notes.push(format!("{} of them booted", states.kept.len()));
+    stage.clean();
+    Ok(())
+}
+
+/// Copies a release's files into a folder of their own.
+fn copy_release(built: &Built, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    let from = built.manifest_file.parent().context("no folder")?;
+    for entry in fs::read_dir(from)?
+        .flatten()
+        .filter(|entry| entry.path().is_file())
+    {
+        fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+fn flip(path: &Path, at: usize) -> Result<()> {
+    let mut bytes = fs::read(path)?;
+    *bytes.get_mut(at).context("the file is too short")? ^= 1;
+    fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Overwrites a piece of both copies of a host's record: the state partition is the first one of such a disk, from its first MiB on.
+fn damage_state(disk: &Path) -> Result<()> {
+    let mut file = fs::File::options().write(true).open(disk)?;
+    for at in [1 << 20, (1 << 20) + image_format::layout::STATE_BYTES / 2] {
+        file.seek(SeekFrom::Start(at + 100))?;
+        file.write_all(b"damaged")?;
+    }
+    Ok(())
+}
+
+/// RFC 4648 §4.
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |group: &[u8]| -> String {
+        let bits = group
+            .iter()
+            .fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte))
+            << (8 * (3 - group.len()));
+        (0..4)
+            .map(|digit| {
+                if digit <= group.len() {
+                    char::from(DIGITS[bits >> (18 - 6 * digit) & 63])
+                } else {
+                    '='
+                }
+            })
+            .collect()
+    };
+    bytes.chunks(3).map(group).collect()
+}
