@@ -63,6 +63,11 @@ const STEPS: &[Step] = &[
         work: || lab::run(lab::Lab::LinuxGuest { alone: false }),
         hint: "`cargo xtask lab linux-guest` does only this; with `--alone` it tries the guest without the daemon",
     },
+    Step {
+        name: "host image",
+        work: || lab::run(lab::Lab::Appliance { only: None }),
+        hint: "`cargo xtask lab appliance` does only this; with `--only NAME` one scenario of it",
+    },
 ];
 
 /// Runs it all and stops at the first step that fails.

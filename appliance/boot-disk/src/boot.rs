@@ -24,9 +24,10 @@ impl BootDisk {
     pub fn find(disks: &[Disk], reported: Option<&str>) -> Result<Option<Self>, DiskError> {
         let mut found: Vec<Self> = disks.iter().filter_map(Self::of).collect();
         if let Some(reported) = reported
-            && let Some(index) = found.iter().position(|boot| boot.esp.partuuid == reported)
+            && found.iter().any(|boot| boot.esp.partuuid == reported)
         {
-            return Ok(Some(found.swap_remove(index)));
+            // More than one: a disk and a copy of it.
+            found.retain(|boot| boot.esp.partuuid == reported);
         }
         if found.len() > 1 {
             let all: Vec<String> = found.iter().map(|boot| boot.disk.described()).collect();

@@ -62,15 +62,20 @@ pub fn find_data(disks: &[Disk], request: &DataRequest) -> Result<DataSource, Di
         .filter(|(_, partition)| partition.type_guid == layout::DATA.type_guid)
         .collect();
     if let Some(claimed) = &request.claimed {
-        let found = candidates
+        let found: Vec<_> = candidates
             .iter()
-            .find(|(_, partition)| partition.partuuid == *claimed);
-        return match found {
-            Some((_, partition)) => Ok(old(partition)),
-            None => Err(DiskError::new(
+            .filter(|(_, partition)| partition.partuuid == *claimed)
+            .collect();
+        return match found.as_slice() {
+            [(_, partition)] => Ok(old(partition)),
+            [] => Err(DiskError::new(
                 ErrorKind::NotFound,
                 format!("the disk with this host's data (partition {claimed}) is missing"),
                 "Connect the disk again. If it is lost, reset the host's state: it then begins with an empty data partition.",
+            )),
+            // A disk and a copy of it.
+            several => Err(several_claim(
+                several.iter().map(|(disk, partition)| (*disk, *partition)),
             )),
         };
     }
@@ -94,23 +99,23 @@ pub fn find_data(disks: &[Disk], request: &DataRequest) -> Result<DataSource, Di
             partition: (*partition).clone(),
             new: is_blank(&partition.path)?,
         }),
-        several => {
-            let all: Vec<String> = several
-                .iter()
-                .map(|(disk, partition)| {
-                    format!("{} on {}", partition.path.display(), disk.described())
-                })
-                .collect();
-            Err(DiskError::new(
-                ErrorKind::Ambiguous,
-                format!(
-                    "several partitions claim to hold this host's data: {}",
-                    all.join("; ")
-                ),
-                "Disconnect the disk that is not this host's, or name the right one as `storage.data` in the configuration.",
-            ))
-        }
+        several => Err(several_claim(several.iter().copied())),
     }
+}
+
+/// Which of several partitions is meant is not guessed.
+fn several_claim<'a>(several: impl Iterator<Item = (&'a Disk, &'a Partition)>) -> DiskError {
+    let all: Vec<String> = several
+        .map(|(disk, partition)| format!("{} on {}", partition.path.display(), disk.described()))
+        .collect();
+    DiskError::new(
+        ErrorKind::Ambiguous,
+        format!(
+            "several partitions claim to hold this host's data: {}",
+            all.join("; ")
+        ),
+        "Disconnect the disk that is not this host's, or name the right one as `storage.data` in the configuration.",
+    )
 }
 
 /// Whether nothing was ever written to a partition's beginning. One that has no device file cannot be asked.
@@ -404,6 +409,14 @@ mod tests {
             find_data(&two(), &request).unwrap_err().kind(),
             ErrorKind::NotFound
         );
+        // A disk and a copy of it.
+        let [one, _] = two();
+        let copied = DataRequest {
+            claimed: Some(one.partitions[1].partuuid.clone()),
+            ..DataRequest::default()
+        };
+        let error = find_data(&[one.clone(), one], &copied).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Ambiguous);
         assert_eq!(
             find_data(&[], &DataRequest::default()).unwrap_err().kind(),
             ErrorKind::NotFound

@@ -16,7 +16,6 @@ pub const HARDENING: &[(&str, &str)] = &[
     ("kernel.yama.ptrace_scope", "2"),
     ("kernel.randomize_va_space", "2"),
     ("kernel.core_pattern", "|/nonexistent"),
-    ("kernel.io_uring_disabled", "1"),
     ("fs.suid_dumpable", "0"),
     ("fs.protected_hardlinks", "1"),
     ("fs.protected_symlinks", "1"),

@@ -200,7 +200,10 @@ impl Machine {
     pub fn keep(&mut self, doing: &str, change: impl FnOnce(&mut HostRecord)) -> bool {
         match self.records.update(change) {
             Ok(()) => {
-                self.faults.clear("state");
+                // What is only in memory is still a fault.
+                if matches!(self.records, Records::Kept(_)) {
+                    self.faults.clear("state");
+                }
                 true
             }
             Err(error) => {

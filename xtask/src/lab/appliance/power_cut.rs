@@ -14,7 +14,7 @@ use types::Sha256Digest;
 use crate::command::Invocation;
 
 /// dm-log-writes: `WRITE_LOG_MAGIC`.
-const MAGIC: u64 = 0x006a_736e_7566_6366_u64;
+const MAGIC: u64 = 0x006a_7366_7773_6872;
 const SECTOR: u64 = 512;
 const FLUSH: u64 = 1;
 const FUA: u64 = 2;

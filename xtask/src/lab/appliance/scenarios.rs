@@ -288,7 +288,11 @@ fn bad_updates(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
             .context("no name")?,
     );
     machine.refused(&["host", "update", text(&copy)?], &["SHA-256"])?;
-    flip(&copy, 20)?;
+    let text_of = fs::read_to_string(&copy)?;
+    fs::write(
+        &copy,
+        text_of.replace("\"security_version\": 3", "\"security_version\": 9"),
+    )?;
     machine.refused(&["host", "update", text(&copy)?], &["not by a trusted key"])?;
     ensure!(
         machine.health()?["booted_slot"] == "A",
@@ -427,7 +431,7 @@ fn broken(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
     machine.wait_for(WELL, 1, BOOT)?;
     machine.wait_for("unknown field `hostnam`", 1, SOON)?;
     machine.enroll()?;
-    machine.has_fault("configuration", "line 2")?;
+    machine.has_fault("configuration", "2:1: unknown field")?;
     machine.cli(&["host", "shutdown"])?;
     machine.wait_for_end(SOON)?;
 
@@ -447,11 +451,16 @@ fn broken(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
     machine.wait_for(WELL, 1, BOOT)?;
     machine.cut();
 
-    // Two disks with data of two hosts: which one is meant is not guessed.
-    let mut machine = boot("two-disks", GOOD, &[&one, &two], false)?;
-    machine.wait_for("API          https://", 1, BOOT)?;
+    // A disk and a copy of it: which one is meant is not guessed.
+    let copy = stage.file("copy.img");
+    crate::command::Invocation::new("cp")
+        .args(["--sparse=always", text(&one)?, text(&copy)?])
+        .read()?;
+    let mut machine = boot("two-disks", GOOD, &[&one, &copy], false)?;
+    machine.wait_for("FAULT        data: several partitions claim", 1, BOOT)?;
     machine.wait_for("the daemon is not well", 1, BOOT)?;
-    machine.wait_for("FAULT", 1, SOON)?;
+    machine.moved()?;
+    machine.has_fault("data", "/dev/vdb2")?;
     machine.cut();
 
     // No disk at all.
