@@ -85,9 +85,21 @@ fn append(stub: &[u8], sections: &[(&str, &[u8])]) -> Result<Vec<u8>, BuildError
     }
     let shift = headers - old_headers;
 
+    // What is behind the last section, such as symbols, is not loaded; a signature is over headers and sections without gaps.
+    let stub_end = table
+        .iter()
+        .map(|s| s.pointer_to_raw_data.get(LE) + s.size_of_raw_data.get(LE))
+        .max()
+        .unwrap_or_default() as usize;
+    let body = stub
+        .get(old_headers as usize..stub_end)
+        .ok_or_else(|| BuildError::new("the boot stub is cut off"))?;
     let mut image = stub[..at.table + at.count * ENTRY].to_vec();
     image.resize(headers as usize, 0);
-    image.extend(&stub[old_headers as usize..]);
+    image.extend(body);
+    // No symbols, where the file header says how many there are and where.
+    put(&mut image, at.file + 8, 0);
+    put(&mut image, at.file + 12, 0);
     for index in 0..at.count {
         let field = at.table + index * ENTRY + 20;
         let pointer = get(&image, field);
@@ -195,6 +207,9 @@ pub(crate) mod tests {
         }
         bytes.resize(0x400, 0);
         bytes.extend([0x90; 0x400]);
+        // Symbols, as linkers leave them behind the sections.
+        put(&mut bytes, 0x44 + 8, 0x800);
+        bytes.extend([1; 333]);
         bytes
     }
 
@@ -222,6 +237,15 @@ pub(crate) mod tests {
         assert_eq!(content(".initrd"), [9; 5000]);
         assert_eq!(content(".linux"), kernel);
         assert_eq!(image, make_uki(&stub(), &parts).unwrap());
+        // Firmware hashes headers and sections one after the other; a signer hashes the file: nothing may be between.
+        let mut end = get(&image, 0x44 + 20 + 60);
+        let table = 0x44 + 20 + 112 + 16 * 8;
+        for entry in (0..uki.sections.len()).map(|index| table + index * ENTRY) {
+            assert_eq!(get(&image, entry + 20), end, "a gap before a section");
+            end += get(&image, entry + 16);
+        }
+        assert_eq!(end as usize, image.len());
+        assert_eq!(get(&image, 0x44 + 8), 0, "symbols that are not there");
         let (file, mut optional) = (0x44, 0);
         optional += file + 20;
         let mut without = image.clone();

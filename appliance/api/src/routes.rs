@@ -67,15 +67,20 @@ impl HostShared {
     }
 
     /// The instances that run.
-    pub async fn running_instances(&self) -> ApiResult<Vec<String>> {
-        let Some(control) = &self.control else {
-            return Ok(Vec::new());
-        };
-        let all = control.instances(&Default::default()).await?;
-        let running = all
-            .iter()
-            .filter(|instance| instance.state == InstanceState::Running);
-        Ok(running.map(|instance| instance.id.to_string()).collect())
+    pub fn running_instances(
+        &self,
+    ) -> impl Future<Output = control::Result<Vec<String>>> + Send + 'static {
+        let control = self.control.clone();
+        async move {
+            let Some(control) = control else {
+                return Ok(Vec::new());
+            };
+            let all = control.instances(&Default::default()).await?;
+            let running = all
+                .iter()
+                .filter(|instance| instance.state == InstanceState::Running);
+            Ok(running.map(|instance| instance.id.to_string()).collect())
+        }
     }
 }
 

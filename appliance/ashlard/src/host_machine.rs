@@ -101,7 +101,7 @@ impl HostMachine for InitMachine {
             configuration_source: told.configuration_source,
             data: told.data,
             secure_boot: told.secure_boot,
-            measurements: told.measurements,
+            measurements: told.measurements.into_iter().collect(),
             boots: told.boots,
             memory_used_kib: told.memory_used_kib,
         })

@@ -90,11 +90,16 @@ impl HostSystem {
         Ok(self.status().await?.update.map(|record| told(&record)))
     }
 
-    /// Begins an update: checks who signed it and whether this host may take it. Nothing is changed yet.
+    /// Begins an update: checks who signed it and whether this host may take it. Nothing is changed yet. `running` is asked for the
+    /// instances that run when a file that the host fetches itself is to be applied.
     ///
     /// # Errors
     /// It is not to be trusted, of another variant, too old, has no such file; or another update is under way.
-    pub async fn begin_update(&self, new: NewUpdate) -> Result<UpdateStatus> {
+    pub async fn begin_update(
+        &self,
+        new: NewUpdate,
+        running: impl Future<Output = Result<Vec<String>>> + Send + 'static,
+    ) -> Result<UpdateStatus> {
         let status = self.status().await?;
         let keys = self.on(|machine| machine.trusted_keys()).await?;
         let manifest = Manifest::verified(&new.manifest, &new.signature, &keys).map_err(|error| {
@@ -166,7 +171,7 @@ impl HostSystem {
             tokio::spawn(async move {
                 let opened = system.on(move |machine| machine.fetch(&url)).await;
                 match opened {
-                    Ok(file) => drop(system.receive(&id, file).await),
+                    Ok(file) => drop(system.receive(&id, file, running).await),
                     Err(error) => system.failed(&id, &error.to_string()),
                 }
             });
@@ -174,7 +179,8 @@ impl HostSystem {
         Ok(shown)
     }
 
-    /// Takes the update's file. Once it is whole and verified it is staged, and applied if that was asked for.
+    /// Takes the update's file. Once it is whole and verified it is staged, and applied if that was asked for; `running` is asked then for
+    /// the instances that run.
     ///
     /// # Errors
     /// There is no such update, somebody else sends the file, or the file is not the one that was signed: nothing was changed then.
@@ -182,6 +188,7 @@ impl HostSystem {
         &self,
         id: &str,
         mut file: impl Read + Send + 'static,
+        running: impl Future<Output = Result<Vec<String>>> + Send,
     ) -> Result<UpdateStatus> {
         let (artifact, asked, slot) = {
             let mut current = self.lock();
@@ -226,7 +233,7 @@ impl HostSystem {
             update.status.clone()
         };
         if asked.reboot || asked.live {
-            self.apply(id, &[]).await
+            self.apply(id, &running.await?).await
         } else {
             Ok(shown)
         }

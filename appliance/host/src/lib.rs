@@ -16,6 +16,7 @@ pub mod modules;
 pub mod mounts;
 pub mod power;
 pub mod settings;
+pub mod uevents;
 pub mod watchdog;
 
 pub use error::Error;

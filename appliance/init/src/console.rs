@@ -153,11 +153,11 @@ pub(crate) fn event(seconds: f64, text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use image_format::Slot;
 
-    fn status() -> HostStatus {
+    pub(crate) fn status() -> HostStatus {
         HostStatus {
             host_id: "ah-1".into(),
             version: "0.1.0".into(),
@@ -175,7 +175,7 @@ mod tests {
             esp: None,
             data: None,
             secure_boot: None,
-            measurements: Default::default(),
+            measurements: vec![(7, "ab".into())],
             boots: 1,
             memory_used_kib: 0,
         }

@@ -10,7 +10,6 @@ use std::{
 use boot_disk::{InstancesPolicy, LiveDaemon, UpdateRecord};
 use image_format::{Slot, SlotState};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 use crate::Fault;
 
@@ -123,8 +122,9 @@ pub struct HostStatus {
     pub data: Option<PathBuf>,
     /// Whether Secure Boot is in force, if known.
     pub secure_boot: Option<bool>,
-    /// What was measured at boot: register of the TPM → value, hexadecimal. Empty without a TPM.
-    pub measurements: BTreeMap<u8, String>,
+    /// What was measured at boot: registers of the TPM and their values, hexadecimal. Empty without a TPM. (No map: in a tagged
+    /// enum its keys would have to be texts.)
+    pub measurements: Vec<(u8, String)>,
     /// Boots so far.
     pub boots: u64,
     /// Memory in use by the host itself, KiB, as far as nobody else uses any.
@@ -264,5 +264,11 @@ mod tests {
             assert!(!line.contains('\n'));
             assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), request);
         }
+        let status = crate::console::tests::status();
+        assert!(!status.measurements.is_empty() && !status.faults.is_empty());
+        let answer = Answer::Status(Box::new(status));
+        let line = serde_json::to_string(&answer).unwrap();
+        assert!(!line.contains('\n'));
+        assert_eq!(serde_json::from_str::<Answer>(&line).unwrap(), answer);
     }
 }

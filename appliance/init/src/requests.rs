@@ -165,7 +165,7 @@ pub(crate) fn status(machine: &Machine, addresses: &[String]) -> HostStatus {
         esp: machine.boot_disk.as_ref().map(|boot| boot.esp.path.clone()),
         data: machine.data.clone(),
         secure_boot: machine.boot.secure_boot,
-        measurements: machine.measurements.clone(),
+        measurements: machine.measurements.clone().into_iter().collect(),
         boots: record.boots,
         memory_used_kib: memory.total_kib.saturating_sub(memory.available_kib),
     }

@@ -154,6 +154,7 @@ impl Init {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.start_at = Some(Instant::now());
+        let mut devices = self.new_devices();
         loop {
             let then = tokio::select! {
                 () = heard(&mut children) => {
@@ -161,6 +162,10 @@ impl Init {
                     Then::Nothing
                 }
                 () = heard(&mut ctrl_alt_del) => Then::End { reboot: true },
+                Some(alias) = devices.recv() => {
+                    self.load_driver(&alias);
+                    Then::Nothing
+                }
                 Some(byte) = self.keys.recv() => self.key(byte),
                 Some(stream) = accepted(listener.as_ref()) => self.serve(stream).await,
                 _ = tick.tick() => self.look().await,
@@ -542,6 +547,28 @@ impl Init {
                 .map_or(String::new(), |line| format!(": {line}"));
             self.health = Some(Err(format!("the daemon ended ({how}){last}")));
             self.tell(&format!("the daemon ended ({how}); it is started again"));
+        }
+    }
+
+    /// The aliases of devices that are plugged in from now on.
+    fn new_devices(&self) -> mpsc::Receiver<String> {
+        let (sender, receiver) = mpsc::channel(64);
+        let told =
+            host::uevents::listen(move |alias| sender.blocking_send(alias.to_owned()).is_ok());
+        if let Err(error) = told {
+            self.tell(&chain(&error));
+        }
+        receiver
+    }
+
+    fn load_driver(&mut self, alias: &str) {
+        let failed = self
+            .machine
+            .modules
+            .as_mut()
+            .map(|modules| modules.load_for(alias));
+        for error in failed.into_iter().flatten() {
+            self.tell(&chain(&error));
         }
     }
 

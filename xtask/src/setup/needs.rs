@@ -72,6 +72,13 @@ const NEEDS: &[Need] = {
         ),
         need("timeout", "coreutils", "bounds the emulator's time", &[Lab]),
         need("cp", "coreutils", "copies disks", &[Lab]),
+        need("openssl", "openssl", "opens a test key", &[Lab]),
+        need(
+            "osslsigncode",
+            "osslsigncode",
+            "signs for Secure Boot",
+            &[Lab],
+        ),
         need(
             "cryptsetup",
             "cryptsetup-bin",

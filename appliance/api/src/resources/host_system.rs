@@ -54,15 +54,18 @@ pub async fn begin_host_update(
     }
     let update = shared
         .system()?
-        .begin_update(NewUpdate {
-            manifest: new.manifest.into_bytes(),
-            signature: new.signature,
-            url: new.url,
-            instances,
-            tries: new.tries,
-            live: new.live,
-            reboot: new.reboot,
-        })
+        .begin_update(
+            NewUpdate {
+                manifest: new.manifest.into_bytes(),
+                signature: new.signature,
+                url: new.url,
+                instances,
+                tries: new.tries,
+                live: new.live,
+                reboot: new.reboot,
+            },
+            shared.running_instances(),
+        )
         .await?;
     Ok((StatusCode::CREATED, Json(wire::update_to_wire(&update))))
 }
@@ -92,7 +95,10 @@ pub async fn send_host_update(
 ) -> ApiResult<Json<HostUpdate>> {
     let stream = body.into_data_stream().map_err(std::io::Error::other);
     let file = SyncIoBridge::new(Box::pin(StreamReader::new(stream)));
-    let update = shared.system()?.receive(&id, file).await?;
+    let update = shared
+        .system()?
+        .receive(&id, file, shared.running_instances())
+        .await?;
     Ok(Json(wire::update_to_wire(&update)))
 }
 

@@ -28,6 +28,8 @@ pub enum Machine {
     System,
     /// Update the host into its other slot, or its daemon alone
     Update(Update),
+    /// Reboot into an update that is staged
+    Apply,
     /// Boot the previous slot from now on, and reboot
     Rollback,
     /// Reboot: instances are stopped, and started again afterwards
@@ -60,7 +62,7 @@ pub struct Update {
     /// Replace the daemon alone, without a reboot: guests go on
     #[arg(long)]
     live: bool,
-    /// Only put the image into its slot; `ashlar host reboot` does not switch to it, a further update does
+    /// Only put the image into its slot; `ashlar host apply` reboots into it
     #[arg(long)]
     no_reboot: bool,
     /// Give up waiting for the outcome after this many seconds (exit status 4)
@@ -101,6 +103,22 @@ pub async fn execute(command: Machine, client: &Client, output: &Output) -> Resu
             output.answer(&system, shown)
         }
         Machine::Update(update) => self::update(update, client, output).await,
+        Machine::Apply => {
+            let page: Page<HostUpdate> = client.get("/v1/host/updates").await?;
+            let staged = page
+                .items
+                .into_iter()
+                .find(|update| update.state == "Staged");
+            let staged = staged.ok_or_else(|| Error::Failed("no update is staged".into()))?;
+            let path = format!("/v1/host/updates/{}/apply", staged.id);
+            let applied: HostUpdate = client.post(&path, &serde_json::json!({})).await?;
+            output.answer(&applied, |update| {
+                format!(
+                    "the host reboots into {}; `ashlar host system` tells what comes of it",
+                    update.to
+                )
+            })
+        }
         Machine::Rollback => client.post_empty("/v1/host/rollback").await,
         Machine::Reboot => client.post_empty("/v1/host/reboot").await,
         Machine::Shutdown => client.post_empty("/v1/host/shutdown").await,

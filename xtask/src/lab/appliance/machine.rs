@@ -15,6 +15,9 @@ use crate::setup::FIRMWARE;
 use crate::{interrupt, paths};
 
 const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// The same firmware with Secure Boot, and with the key enrolled that Debian's package has for tests.
+const SECURE_FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.snakeoil.fd";
+const SECURE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd";
 /// No machine runs longer, whatever happens.
 const LIMIT: Duration = Duration::from_secs(420);
 /// How long a host may take from power-on to being well.
@@ -37,6 +40,10 @@ pub struct Parts {
     pub no_network: bool,
     /// Writes to the first disk are logged here.
     pub log_writes: Option<PathBuf>,
+    /// Whether only images signed by Debian's public test key boot.
+    pub secure_boot: bool,
+    /// The folder of a TPM's state: it has one then.
+    pub tpm: Option<PathBuf>,
 }
 
 /// A disk of a machine.
@@ -107,6 +114,7 @@ impl Stage {
 /// A running machine; off when dropped, as by a power cut.
 pub struct Machine {
     qemu: Group,
+    _tpm: Option<Group>,
     console: PathBuf,
     port: u16,
     config: PathBuf,
@@ -118,7 +126,19 @@ impl Machine {
     pub fn start(stage: &Stage, name: &str, parts: &Parts) -> Result<Self> {
         let console = stage.file(&format!("{name}.log"));
         let port = free_port()?;
-        let vars = stage.file("vars.fd");
+        let (firmware, vars) = if parts.secure_boot {
+            let vars = stage.file("secure-vars.fd");
+            fs::copy(SECURE_VARIABLES, &vars)
+                .context("cannot copy the firmware's variables: install ovmf")?;
+            (SECURE_FIRMWARE, vars)
+        } else {
+            (FIRMWARE, stage.file("vars.fd"))
+        };
+        let board = if parts.secure_boot {
+            "q35,smm=on"
+        } else {
+            "q35"
+        };
         let mut qemu = Invocation::new("timeout")
             .args([
                 "--kill-after=10",
@@ -131,7 +151,7 @@ impl Machine {
                 "-cpu",
                 "max",
                 "-machine",
-                "q35",
+                board,
                 "-smp",
                 "1",
             ])
@@ -149,7 +169,7 @@ impl Machine {
             qemu = qemu
                 .args([
                     "-drive",
-                    &format!("if=pflash,format=raw,readonly=on,file={FIRMWARE}"),
+                    &format!("if=pflash,format=raw,readonly=on,file={firmware}"),
                 ])
                 .args([
                     "-drive",
@@ -204,9 +224,29 @@ impl Machine {
                 "virtio-net-pci,netdev=n0,romfile=",
             ]);
         }
+        if parts.secure_boot {
+            qemu = qemu.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
+        }
+        let mut tpm = None;
+        if let Some(folder) = &parts.tpm {
+            let socket = stage.file(&format!("{name}-tpm.sock"));
+            tpm = Some(start_tpm(folder, &socket)?);
+            qemu = qemu
+                .args([
+                    "-chardev",
+                    &format!("socket,id=tpm,path={}", socket.display()),
+                ])
+                .args([
+                    "-tpmdev",
+                    "emulator,id=tpm0,chardev=tpm",
+                    "-device",
+                    "tpm-crb,tpmdev=tpm0",
+                ]);
+        }
         let errors = fs::File::create(stage.file(&format!("{name}-qemu.log")))?;
         Ok(Self {
             qemu: qemu.spawn(Stdio::null(), errors.into())?,
+            _tpm: tpm,
             console,
             port,
             config: stage.file("config"),
@@ -436,4 +476,30 @@ impl Machine {
 fn free_port() -> Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").context("there is no free port")?;
     Ok(listener.local_addr()?.port())
+}
+
+/// A TPM as a process beside the machine; it ends with it.
+fn start_tpm(folder: &Path, socket: &Path) -> Result<Group> {
+    fs::create_dir_all(folder)?;
+    let _ = fs::remove_file(socket);
+    let swtpm = Invocation::new("swtpm")
+        .args([
+            "socket",
+            "--tpm2",
+            "--tpmstate",
+            &format!("dir={}", folder.display()),
+        ])
+        .args(["--ctrl", &format!("type=unixio,path={}", socket.display())])
+        .within(LIMIT)
+        .spawn(Stdio::null(), Stdio::null())?;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !socket.exists() {
+        ensure!(
+            Instant::now() < deadline,
+            "swtpm does not open {}",
+            socket.display()
+        );
+        sleep(LOOK);
+    }
+    Ok(swtpm)
 }

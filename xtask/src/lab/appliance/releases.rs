@@ -8,7 +8,7 @@ use image_build::{Built, Root};
 use image_format::ArtifactKind;
 
 use crate::command::Invocation;
-use crate::image::{Edition, Materials};
+use crate::image::{Edition, Materials, SecureBoot};
 use crate::lab::linux_guest;
 use crate::{paths, progress, targets};
 
@@ -29,6 +29,8 @@ pub struct Releases {
     pub hangs: Built,
     /// One of its policies is broken.
     pub unwell: Built,
+    /// The first one, signed for Secure Boot by Debian's public test key.
+    pub signed: Built,
     /// The guest: a kernel and an initramfs.
     pub guest: (PathBuf, PathBuf),
     /// The unikernel.
@@ -95,6 +97,18 @@ impl Releases {
                         b"no component".to_vec(),
                     );
                 })?,
+                signed: {
+                    let signing = Materials::gather("lab", None, Some(test_key(&dir)?))?;
+                    let edition = Edition {
+                        version: "0.1.0",
+                        security_version: 2,
+                        minimum_security_version: 0,
+                        command_line: "",
+                        level: LEVEL,
+                        everything: true,
+                    };
+                    signing.build(&edition, &dir.join("signed"), |_| {})?
+                },
                 guest: linux_guest::guest_parts()?,
                 probe: targets::build(targets::Options::default())?.probe,
                 first,
@@ -134,6 +148,26 @@ fn mib(bytes: u64) -> f64 {
     #[allow(clippy::cast_precision_loss)]
     let kib = (bytes >> 10) as f64;
     kib / 1024.0
+}
+
+/// The key that Debian's firmware for tests knows; everybody has it.
+fn test_key(dir: &Path) -> Result<SecureBoot> {
+    let key = dir.join("test.key");
+    Invocation::new("openssl")
+        .args([
+            "rsa",
+            "-in",
+            "/usr/share/ovmf/PkKek-1-snakeoil.key",
+            "-passin",
+            "pass:snakeoil",
+            "-out",
+        ])
+        .arg(&key)
+        .read()?;
+    Ok(SecureBoot {
+        key,
+        certificate: PathBuf::from("/usr/share/ovmf/PkKek-1-snakeoil.pem"),
+    })
 }
 
 fn hanging_daemon(dir: &Path) -> Result<Vec<u8>> {

@@ -41,6 +41,16 @@ pub const SCENARIOS: &[Scenario] = &[
         run: power_cuts,
     },
     Scenario {
+        name: "secure-boot",
+        proves: "with enrolled keys a signed image boots, and one without a signature does not",
+        run: secure_boot,
+    },
+    Scenario {
+        name: "encrypted",
+        proves: "data is encrypted by a key that only this machine's TPM gives out",
+        run: encrypted,
+    },
+    Scenario {
         name: "iso",
         proves: "virtual media boot a host that keeps its state on a blank disk",
         run: iso,
@@ -63,14 +73,23 @@ fn text(path: &Path) -> Result<&str> {
 
 /// Flashes the first release into a file, with a configuration.
 fn flashed(releases: &Releases, stage: &Stage, name: &str, configuration: &str) -> Result<PathBuf> {
+    flashed_from(&releases.first, releases, stage, name, configuration)
+}
+
+fn flashed_from(
+    release: &Built,
+    releases: &Releases,
+    stage: &Stage,
+    name: &str,
+    configuration: &str,
+) -> Result<PathBuf> {
     let target = stage.file(&format!("{name}.img"));
     let config = stage.file(&format!("{name}.toml"));
     fs::write(&config, configuration).context("cannot write a configuration")?;
-    let image = releases.file(&releases.first, ArtifactKind::Disk)?;
-    let key = releases
-        .first
+    let image = releases.file(release, ArtifactKind::Disk)?;
+    let key = release
         .manifest_file
-        .with_file_name(format!("{}.pub", releases.first.manifest.base_name()));
+        .with_file_name(format!("{}.pub", release.manifest.base_name()));
     crate::command::Invocation::new(crate::paths::program("ashlar"))
         .args([
             "-q",
@@ -167,6 +186,19 @@ fn life(releases: &Releases, notes: &mut Vec<String>) -> Result<()> {
 
     let instance = run_probe(&machine, releases)?;
     linux_guest(&machine, releases)?;
+
+    // Whoever wants to stop instances by hand is told which.
+    machine.refused(
+        &[
+            "host",
+            "update",
+            &manifest(&releases.better)?,
+            "--instances",
+            "drained",
+        ],
+        &["waits until", &instance],
+    )?;
+    ensure!(machine.health()?["booted_slot"] == "A", "it did not wait");
 
     // A daemon alone: the guest goes on.
     let before = machine.cli(&["show", &instance])?["vmm_pid"].clone();
@@ -326,6 +358,93 @@ fn bad_updates(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
         );
         ensure!(system["update"]["state"] == "Failed", "{system}");
     }
+    machine.cut();
+    stage.clean();
+    Ok(())
+}
+
+fn secure_boot(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
+    let stage = Stage::new("secure-boot")?;
+    let boot = |name: &str, disk: &Path| {
+        Machine::start(
+            &stage,
+            name,
+            &Parts {
+                secure_boot: true,
+                ..on(disk)
+            },
+        )
+    };
+    let signed = flashed_from(
+        &releases.signed,
+        releases,
+        &stage,
+        "signed",
+        "version = 1\n",
+    )?;
+    let mut machine = boot("signed", &signed)?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.enroll()?;
+    ensure!(
+        machine.health()?["secure_boot"] == true,
+        "Secure Boot is not in force"
+    );
+    machine.cut();
+    let unsigned = flashed(releases, &stage, "unsigned", "version = 1\n")?;
+    let mut machine = boot("unsigned", &unsigned)?;
+    machine.wait_for("Access Denied", 1, BOOT)?;
+    ensure!(
+        !machine.console().contains("Ashlar"),
+        "an image without a signature was booted"
+    );
+    machine.cut();
+    stage.clean();
+    Ok(())
+}
+
+fn encrypted(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
+    let stage = Stage::new("encrypted")?;
+    let disk = stage.blank("disk.img", DISK)?;
+    let configuration = "version = 1\n[storage]\nencryption = \"tpm\"\n";
+    let boot = |name: &str, tpm: &str| -> Result<Machine> {
+        Machine::start(
+            &stage,
+            name,
+            &Parts {
+                kernel: Some(from_network(releases, configuration)?),
+                tpm: Some(stage.file(tpm)),
+                ..on(&disk)
+            },
+        )
+    };
+    let mut machine = boot("first", "tpm")?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.enroll()?;
+    ensure!(
+        machine.health()?["measurements"]["7"].is_string(),
+        "nothing was measured"
+    );
+    machine.cli(&["host", "shutdown"])?;
+    machine.wait_for_end(SOON)?;
+    // The data partition is behind the state partition, which is behind the first MiB.
+    let mut magic = [0; 6];
+    let file = fs::File::open(&disk)?;
+    std::os::unix::fs::FileExt::read_exact_at(
+        &file,
+        &mut magic,
+        (1 << 20) + image_format::layout::STATE_BYTES,
+    )?;
+    ensure!(
+        &magic == b"LUKS\xba\xbe",
+        "the data partition is not encrypted: {magic:?}"
+    );
+    let mut machine = boot("second", "tpm")?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.cut();
+    // In another machine nobody reads it.
+    let mut machine = boot("stolen", "another-tpm")?;
+    machine.wait_for("FAULT        data:", 1, BOOT)?;
+    machine.wait_for("the daemon is not well", 1, BOOT)?;
     machine.cut();
     stage.clean();
     Ok(())
