@@ -36,12 +36,8 @@ pub(crate) fn at_boot(
         return Boot::Ordinary;
     }
     if booted == update.slot {
-        return match tried {
-            // Marked good, and the power went before that was written down.
-            Some(SlotState::Good) | Some(SlotState::Trial { .. }) | None => Boot::Trial,
-            // The loader had nothing better: it is as good as on trial.
-            Some(SlotState::Bad) => Boot::Trial,
-        };
+        // Also when it is marked good and the power went before that was written down, or bad and the loader had nothing better.
+        return Boot::Trial;
     }
     let reason = match (&update.reason, panic, tried) {
         (Some(reason), _, _) => reason.clone(),

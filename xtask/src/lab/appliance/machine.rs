@@ -19,7 +19,7 @@ const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 const SECURE_FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.snakeoil.fd";
 const SECURE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd";
 /// No machine runs longer, whatever happens.
-const LIMIT: Duration = Duration::from_secs(420);
+const LIMIT: Duration = Duration::from_secs(900);
 /// How long a host may take from power-on to being well.
 pub const BOOT: Duration = Duration::from_secs(150);
 const LOOK: Duration = Duration::from_millis(100);

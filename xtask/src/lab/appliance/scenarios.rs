@@ -294,7 +294,7 @@ fn linux_guest(machine: &Machine, releases: &Releases) -> Result<()> {
 
 fn bad_updates(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
     let stage = Stage::new("bad-updates")?;
-    let configuration = "version = 1\n[update]\nhealth_deadline_s = 12\n[shutdown]\ngrace_s = 0\n";
+    let configuration = "version = 1\n[update]\nhealth_deadline_s = 20\n[shutdown]\ngrace_s = 0\n";
     let disk = flashed(releases, &stage, "disk", configuration)?;
     let mut machine = Machine::start(&stage, "bad", &on(&disk))?;
     machine.wait_for(WELL, 1, BOOT)?;
