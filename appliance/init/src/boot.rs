@@ -300,6 +300,17 @@ impl Machine {
         }
     }
 
+    /// Forgets who the host is, how it was configured and which data partition is its own: as before its first boot. Instances and
+    /// disks stay on their partition, which is not claimed any more.
+    pub fn forget_state(&self) -> Result<(), DiskError> {
+        let own = self.boot_disk.as_ref().map(|boot| boot.state.path.clone());
+        match own.or_else(|| Disk::all().iter().find_map(state_of)) {
+            Some(partition) => StateStore::<fs::File>::reset(&partition),
+            // There is nothing to forget.
+            None => Ok(()),
+        }
+    }
+
     /// Where the record could not be kept yet, it is kept on the disk of the data, if there is a place.
     fn records_beside(&mut self, data: &Path) {
         let Records::Forgotten(known) = &self.records else {

@@ -28,6 +28,8 @@ pub(crate) enum Key {
     PreviousSlot,
     /// Forget what was pushed.
     ResetConfiguration,
+    /// Forget the host's state: as before its first boot.
+    ForgetState,
     /// A new enrolment token.
     NewToken,
     /// Reboot.
@@ -45,6 +47,7 @@ impl Key {
             b'r' => Self::Retry,
             b'p' => Self::PreviousSlot,
             b'c' => Self::ResetConfiguration,
+            b's' => Self::ForgetState,
             b't' => Self::NewToken,
             b'b' => Self::Reboot,
             b'o' => Self::PowerOff,
@@ -58,6 +61,9 @@ impl Key {
         Some(match self {
             Self::PreviousSlot => "Boot the other slot from now on, and reboot? Type y.",
             Self::ResetConfiguration => "Forget the pushed configuration, and reboot? Type y.",
+            Self::ForgetState => {
+                "Forget who this host is, its configuration and its claim to its data, and reboot? Everybody must enrol again. Type y."
+            }
             Self::Reboot => "Stop all instances and reboot? Type y.",
             Self::PowerOff => "Stop all instances and power off? Type y.",
             Self::NewToken => {
@@ -139,7 +145,7 @@ pub(crate) fn render(status: &HostStatus, shown: &Shown) -> String {
     }
     line("");
     line(
-        "  keys: r retry  p previous slot  c reset configuration  t new token  b reboot  o power off",
+        "  keys: r retry  p previous slot  c reset configuration  s reset state  t new token  b reboot  o power off",
     );
     screen
 }
@@ -211,6 +217,7 @@ pub(crate) mod tests {
             (b'r', Some(Key::Retry), false),
             (b'P', Some(Key::PreviousSlot), true),
             (b'c', Some(Key::ResetConfiguration), true),
+            (b's', Some(Key::ForgetState), true),
             (b'b', Some(Key::Reboot), true),
             (b'o', Some(Key::PowerOff), true),
             (b'x', None, false),

@@ -650,6 +650,10 @@ impl Init {
                 self.answered(requests::reset_configuration);
                 return Then::End { reboot: true };
             }
+            Key::ForgetState => match self.machine.forget_state() {
+                Ok(()) => return Then::End { reboot: true },
+                Err(error) => self.terminals.show(&format!("  {}\n", chain(&error))),
+            },
             Key::Reboot => return Then::End { reboot: true },
             Key::PowerOff => return Then::End { reboot: false },
         }
