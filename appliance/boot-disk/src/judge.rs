@@ -94,7 +94,11 @@ where
         .iter()
     {
         let entry = entry.map_err(unreadable)?;
-        if let Ok(file) = entry.file_name().parse::<SlotFile>() {
+        // The boot loader does not list what is no image.
+        let empty = entry.len() == 0;
+        if let Ok(file) = entry.file_name().parse::<SlotFile>()
+            && !empty
+        {
             slots.push((file, digest(&mut entry.to_file()).map_err(unreadable)?));
         }
     }
@@ -104,7 +108,7 @@ where
         .find(|file| file.state() != SlotState::Good)
         .map_or(Slot::A, |file| file.slot);
     let boots = chosen(&files, preferred, newer)
-        .and_then(|slot| slots.iter().find(|(file, _)| file.slot == slot))
+        .and_then(|chosen| slots.iter().find(|(file, _)| *file == chosen))
         .map(|(file, digest)| (file.slot, *digest))
         .ok_or_else(|| damaged("no slot holds an image".into()))?;
     drop(root);

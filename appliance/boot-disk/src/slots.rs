@@ -255,7 +255,9 @@ impl Esp {
             .flatten()
             .filter_map(|entry| {
                 let file = entry.file_name().to_str()?.parse().ok()?;
-                Some((file, entry.path()))
+                // A rename that a power cut interrupted leaves an empty file under the new name, beside the old one.
+                let there = entry.metadata().is_ok_and(|metadata| metadata.len() > 0);
+                there.then(|| (file, entry.path()))
             })
             .collect())
     }
@@ -538,6 +540,21 @@ mod tests {
         let slots = esp.slots().unwrap();
         assert_eq!(slots.len(), 1);
         assert_eq!(slots[0].release, None, "it is no image");
+    }
+
+    #[test]
+    fn a_rename_that_a_power_cut_interrupted_is_done_again() {
+        let (_folder, esp) = esp();
+        let staged = stage(&esp, b"image b", b"image b").unwrap();
+        esp.switch(staged, 3).unwrap();
+        // The new name is there, empty, and the old one still.
+        fs::write(esp.path(SlotFile::good(Slot::B)), "").unwrap();
+        esp.mark_good(Slot::B).unwrap();
+        assert_eq!(names(&esp), ["ashlar-a.efi", "ashlar-b.efi"]);
+        assert_eq!(
+            fs::read(esp.path(SlotFile::good(Slot::B))).unwrap(),
+            b"image b"
+        );
     }
 
     #[test]

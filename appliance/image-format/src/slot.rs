@@ -237,14 +237,15 @@ impl LoaderDefault {
 /// Which of the files there are systemd-boot starts: the preferred one if it is there, else the first that has tries left or
 /// needs none (where both do, the newer version, which the caller knows: `newer`), else a bad one.
 #[must_use]
-pub fn chosen(files: &[SlotFile], preferred: Option<LoaderDefault>, newer: Slot) -> Option<Slot> {
+pub fn chosen(
+    files: &[SlotFile],
+    preferred: Option<LoaderDefault>,
+    newer: Slot,
+) -> Option<SlotFile> {
     let preferred =
         preferred.and_then(|preferred| files.iter().find(|file| preferred.matches(**file)));
-    if let Some(file) = preferred {
-        return Some(file.slot);
-    }
     let rank = |file: &&SlotFile| (file.state() == SlotState::Bad, file.slot != newer);
-    files.iter().min_by_key(rank).map(|file| file.slot)
+    preferred.or_else(|| files.iter().min_by_key(rank)).copied()
 }
 
 #[cfg(test)]
@@ -341,7 +342,8 @@ mod tests {
             (&["ashlar-b+0-3.efi"], good, Slot::B, Slot::B),
         ] {
             let files: Vec<_> = names.iter().map(|name| file(name)).collect();
-            assert_eq!(chosen(&files, preferred, newer), Some(slot), "{names:?}");
+            let found = chosen(&files, preferred, newer).map(|file| file.slot);
+            assert_eq!(found, Some(slot), "{names:?}");
         }
         assert_eq!(chosen(&[], good, Slot::A), None);
     }
