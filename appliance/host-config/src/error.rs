@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Characters of a line that are shown.
+const SHOWN: usize = 120;
+
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -11,6 +14,8 @@ pub struct Problem {
     pub column: usize,
     /// The line's text.
     pub text: String,
+    /// The path of the key it is about: `network.interface[0].name`; empty if no key is meant.
+    pub key: String,
     /// What is wrong, and what would be right.
     pub message: String,
 }
@@ -32,6 +37,7 @@ impl ConfigError {
                 line: None,
                 column: 1,
                 text: String::new(),
+                key: String::new(),
                 message: message.into(),
             }],
         }
@@ -57,7 +63,7 @@ impl ConfigError {
 
 impl Problem {
     /// The problem at a byte of the text.
-    pub(crate) fn at(text: &str, offset: usize, message: impl Into<String>) -> Self {
+    pub(crate) fn at(text: &str, offset: usize, key: &str, message: impl Into<String>) -> Self {
         let offset = (0..=offset.min(text.len()))
             .rev()
             .find(|at| text.is_char_boundary(*at))
@@ -68,7 +74,12 @@ impl Problem {
         Self {
             line: Some(before.matches('\n').count() + 1),
             column: text[start..offset].chars().count() + 1,
-            text: line.chars().take(120).collect(),
+            text: line
+                .chars()
+                .take(SHOWN)
+                .map(|c| if c.is_control() { ' ' } else { c })
+                .collect(),
+            key: key.to_owned(),
             message: message.into(),
         }
     }
@@ -88,12 +99,14 @@ impl fmt::Display for ConfigError {
             let space = " ".repeat(number.len());
             write!(
                 f,
-                "{}:{line}:{}: {}\n{space} |\n{number} | {}\n{space} | {}^",
+                "{}:{line}:{}: {}\n{space} |\n{number} | {}\n{space} | {}^{}{}",
                 self.origin,
                 problem.column,
                 problem.message,
                 problem.text,
-                " ".repeat(problem.column.saturating_sub(1).min(120)),
+                " ".repeat(problem.column.saturating_sub(1).min(SHOWN)),
+                if problem.key.is_empty() { "" } else { " " },
+                problem.key,
             )?;
         }
         Ok(())

@@ -7,8 +7,12 @@
 
 pub mod command_line;
 mod error;
+mod form;
+mod keys;
 mod schema;
 mod source;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 pub use error::{ConfigError, Problem};
