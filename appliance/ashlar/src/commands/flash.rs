@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -14,6 +15,7 @@ use serde::Serialize;
 use crate::{
     client::Error,
     flash::{
+        interrupt::Interrupt,
         release::{Release, check_file, keys, manifest_beside},
         target::Target,
         write::{Image, write},
@@ -77,6 +79,9 @@ impl Flash {
             ));
         };
         let configuration = self.config.as_deref().map(configuration).transpose()?;
+        if same_file(&self.image, &self.to) {
+            return Err(Error::Usage("--image and --to are the same file".into()));
+        }
         let target = Target::examine(&self.to, raw_size, self.size)?;
         let bar = bar(output, "checking", artifact.size);
         check_file(&self.image, artifact, &|bytes| bar.inc(bytes))?;
@@ -94,11 +99,19 @@ impl Flash {
             sha256: raw_sha256,
             configuration: configuration.as_deref(),
         };
+        let interrupt = Interrupt::watch().map_err(Error::local("cannot watch for Ctrl-C"))?;
         let written = write(&file, target.size, image, target.is_disk, &|bytes| {
             bar.inc(bytes);
             if bar.position() == raw_size {
                 bar.set_message("verifying");
             }
+            if interrupt.asked() {
+                return Err(Error::Failed(format!(
+                    "interrupted: {} holds a part of the image and does not boot; give the same command again to flash it from the beginning",
+                    self.to.display()
+                )));
+            }
+            Ok(())
         });
         bar.finish_and_clear();
         written?;
@@ -153,8 +166,19 @@ impl Flash {
     }
 }
 
+fn same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path: &Path| path.metadata().ok().map(|found| (found.dev(), found.ino()));
+    identity(one).is_some_and(|one| identity(other) == Some(one))
+}
+
 fn configuration(path: &Path) -> Result<String, Error> {
-    let text = std::fs::read_to_string(path)
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| {
+            // One byte more than may be: what is too long is told, not cut off.
+            file.take(host_config::MAX_BYTES as u64 + 1)
+                .read_to_string(&mut text)
+        })
         .map_err(Error::local(format!("cannot read {}", path.display())))?;
     host_config::parse(&text, &path.to_string_lossy())
         .map_err(|error| Error::Failed(error.to_string()))?;

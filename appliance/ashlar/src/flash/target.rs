@@ -7,9 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use gpt::GptConfig;
+use indicatif::HumanBytes;
 use rustix::fs::{major, minor};
 
+use super::contents;
 use crate::client::Error;
 
 /// linux/fcntl.h: on a block device, refused while somebody else uses it.
@@ -32,7 +33,7 @@ impl Target {
     /// Looks at a target and refuses one that must not be erased.
     ///
     /// # Errors
-    /// It is mounted or otherwise in use, a partition, read-only, too small, or neither a disk nor a file.
+    /// It is mounted or otherwise in use, a partition, read-only, too small, or neither a disk nor a file; or a size is given for a disk.
     pub fn examine(path: &Path, needs: u64, file_size: Option<u64>) -> Result<Self, Error> {
         let metadata = match fs::metadata(path) {
             Ok(metadata) => metadata,
@@ -55,11 +56,14 @@ impl Target {
         };
         let kind = metadata.file_type();
         if kind.is_file() {
+            if let Some(user) = user_of_file(path) {
+                return Err(refused(path, &user));
+            }
             let size = file_size.unwrap_or(metadata.len()).max(needs);
             let contents = if metadata.len() == 0 {
                 Vec::new()
             } else {
-                vec![format!("a file of {} bytes", metadata.len())]
+                vec![format!("a file of {}", HumanBytes(metadata.len()))]
             };
             return Ok(Self {
                 path: path.to_owned(),
@@ -70,6 +74,12 @@ impl Target {
         }
         if !kind.is_block_device() {
             return Err(refused(path, "it is neither a disk nor a file"));
+        }
+        if file_size.is_some() {
+            return Err(Error::Usage(format!(
+                "{} is a disk, and has the size it has: leave out --size",
+                path.display()
+            )));
         }
         let sysfs = PathBuf::from(format!(
             "/sys/dev/block/{}:{}",
@@ -116,14 +126,14 @@ impl Target {
             ));
         }
         let mut contents = vec![format!(
-            "{} GiB, {}{}",
-            size >> 30,
+            "{}, {}{}",
+            HumanBytes(size),
             about("device/model").unwrap_or_else(|| "no model name".into()),
             about("serial")
                 .or_else(|| about("device/serial"))
                 .map_or(String::new(), |serial| format!(", serial {serial}"))
         )];
-        contents.extend(partitions(path));
+        contents.extend(contents::of_disk(path));
         Ok(Self {
             path: path.to_owned(),
             size,
@@ -175,10 +185,13 @@ fn user_of(name: &Path, sysfs: &Path) -> Option<String> {
         .trim()
         .to_owned();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    // The third word is the device, the fifth where it is mounted (proc(5)).
+    // The third word is the device, the fifth where it is mounted; the second behind the dash is what was mounted (proc(5)), which
+    // counts for file systems over several devices.
     let mounted = mounts.lines().find_map(|line| {
-        let words: Vec<&str> = line.split(' ').collect();
-        (words.get(2) == Some(&number.as_str()))
+        let (mount, source) = line.split_once(" - ")?;
+        let words: Vec<&str> = mount.split(' ').collect();
+        let source = source.split(' ').nth(1).unwrap_or_default();
+        (words.get(2) == Some(&number.as_str()) || is_device(source, &number))
             .then(|| words.get(4).copied().unwrap_or_default().to_owned())
     });
     if let Some(at) = mounted {
@@ -189,45 +202,63 @@ fn user_of(name: &Path, sysfs: &Path) -> Option<String> {
         };
         return Some(format!("{} is mounted at {at}{system}", name.display()));
     }
-    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
-    if swaps
-        .lines()
-        .any(|line| line.split_whitespace().next() == name.to_str())
-    {
+    if swaps().any(|swap| is_device(&swap, &number)) {
         return Some(format!("{} is swap space in use", name.display()));
     }
-    let holder = fs::read_dir(sysfs.join("holders")).ok()?.flatten().next()?;
-    Some(format!(
-        "{} is in use by {}",
-        name.display(),
-        holder.file_name().to_string_lossy()
-    ))
+    let holder = fs::read_dir(sysfs.join("holders"))
+        .ok()
+        .and_then(|holders| holders.flatten().next())
+        .map(|holder| holder.file_name().to_string_lossy().into_owned());
+    let holder = holder.or_else(|| {
+        loops()
+            .find(|(_, backing)| is_device(&backing.to_string_lossy(), &number))
+            .map(|(disk, _)| disk)
+    })?;
+    Some(format!("{} is in use by {holder}", name.display()))
 }
 
-/// What a disk's table lists, for people.
-fn partitions(path: &Path) -> Vec<String> {
-    let Ok(file) = File::open(path) else {
-        return Vec::new();
-    };
-    let Ok(table) = GptConfig::new().open_from_device(file) else {
-        return Vec::new();
-    };
-    table
-        .partitions()
-        .iter()
-        .filter(|(_, partition)| partition.is_used())
-        .map(|(number, partition)| {
-            let mib = partition.sectors_len().unwrap_or_default() >> 11;
-            format!(
-                "partition {number}: {} ({mib} MiB)",
-                if partition.name.is_empty() {
-                    "without a name"
-                } else {
-                    &partition.name
-                }
-            )
+/// Who uses a file, if somebody does: as a disk, or as swap space.
+fn user_of_file(path: &Path) -> Option<String> {
+    let path = fs::canonicalize(path).ok()?;
+    if let Some((disk, _)) = loops().find(|(_, backing)| *backing == path) {
+        return Some(format!("it is in use as the disk {disk}"));
+    }
+    swaps()
+        .any(|swap| Path::new(&swap) == path)
+        .then(|| "it is swap space in use".to_owned())
+}
+
+/// Loop devices and what is behind each (Documentation/ABI/testing/sysfs-block-loop).
+fn loops() -> impl Iterator<Item = (String, PathBuf)> {
+    fs::read_dir("/sys/block")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let backing = fs::read_to_string(entry.path().join("loop/backing_file")).ok()?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            Some((name, PathBuf::from(backing.trim_end_matches('\n'))))
         })
-        .collect()
+}
+
+/// Names of the swap spaces in use.
+fn swaps() -> impl Iterator<Item = String> {
+    let text = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    let names: Vec<String> = text
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
+        .collect();
+    names.into_iter()
+}
+
+/// Whether that is the name of the block device with that number, `major:minor`.
+fn is_device(name: &str, number: &str) -> bool {
+    name.starts_with('/')
+        && fs::metadata(name).is_ok_and(|metadata| {
+            metadata.file_type().is_block_device()
+                && format!("{}:{}", major(metadata.rdev()), minor(metadata.rdev())) == number
+        })
 }
 
 #[cfg(test)]

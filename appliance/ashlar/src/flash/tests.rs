@@ -85,7 +85,10 @@ fn a_flashed_disk_has_the_image_the_configuration_and_a_table_of_its_own_size() 
         96 << 20,
         image(&mut &disk[..], &disk),
         true,
-        &|bytes| told.set(told.get() + bytes),
+        &|bytes| {
+            told.set(told.get() + bytes);
+            Ok(())
+        },
     )
     .unwrap();
     assert_eq!(
@@ -140,13 +143,74 @@ fn an_interrupted_or_wrong_image_leaves_a_disk_that_does_not_boot() {
         let folder = tempfile::tempdir().unwrap();
         let file = target(folder.path(), 96 * MIB);
         // What was there before booted.
-        write(&file, 96 << 20, image(&mut &disk[..], &disk), true, &|_| {}).unwrap();
+        write(&file, 96 << 20, image(&mut &disk[..], &disk), true, &|_| {
+            Ok(())
+        })
+        .unwrap();
         assert!(boots(folder.path()));
         let mut content = Broken { bytes, fails };
-        let error = write(&file, 96 << 20, image(&mut content, &disk), true, &|_| {}).unwrap_err();
+        let error = write(&file, 96 << 20, image(&mut content, &disk), true, &|_| {
+            Ok(())
+        })
+        .unwrap_err();
         assert!(error.to_string().contains(said), "{error}");
         assert!(!boots(folder.path()));
     }
+}
+
+#[test]
+fn ended_at_any_point_it_leaves_a_disk_that_does_not_boot() {
+    let disk = disk();
+    // The last is told when all was read back, just before the first MiB is written.
+    let folder = tempfile::tempdir().unwrap();
+    let file = target(folder.path(), 96 * MIB);
+    write(&file, 96 << 20, image(&mut &disk[..], &disk), true, &|_| {
+        Ok(())
+    })
+    .unwrap();
+    let good = fs::read(folder.path().join("target")).unwrap();
+    for after in [1, 48 * MIB, 95 * MIB] {
+        fs::write(folder.path().join("target"), &good).unwrap();
+        assert!(boots(folder.path()));
+        let told = Cell::new(0);
+        let error = write(
+            &file,
+            96 << 20,
+            image(&mut &disk[..], &disk),
+            true,
+            &|bytes| {
+                told.set(told.get() + bytes);
+                if told.get() >= after as u64 {
+                    return Err(Error::Failed("interrupted".into()));
+                }
+                Ok(())
+            },
+        )
+        .unwrap_err();
+        assert_eq!(error.to_string(), "interrupted");
+        assert!(!boots(folder.path()), "after {after}");
+    }
+}
+
+#[test]
+fn nothing_of_before_is_where_the_data_will_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = disk();
+    fs::write(folder.path().join("target"), vec![7; 96 * MIB]).unwrap();
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(folder.path().join("target"))
+        .unwrap();
+    write(&file, 96 << 20, image(&mut &disk[..], &disk), true, &|_| {
+        Ok(())
+    })
+    .unwrap();
+    let bytes = fs::read(folder.path().join("target")).unwrap();
+    // The host's first free MiB is the image's last, in which its backup table was; another one begins where the image ends.
+    assert!(bytes[47 * MIB..49 * MIB].iter().all(|byte| *byte == 0));
+    let table = GptConfig::new().open(folder.path().join("target")).unwrap();
+    assert!(table.backup_header().is_ok());
 }
 
 #[test]
@@ -160,7 +224,7 @@ fn a_disk_that_fails_is_told() {
         96 << 20,
         image(&mut &disk[..], &disk),
         true,
-        &|_| {},
+        &|_| Ok(()),
     )
     .unwrap_err();
     assert!(error.to_string().contains("does not boot now"), "{error}");
