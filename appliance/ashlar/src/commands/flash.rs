@@ -1,14 +1,14 @@
-//! `ashlar flash` and `ashlar images inspect`.
+//! `ashlar flash`.
 
 use std::{
     fs::File,
-    io::{IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _},
+    io::{IsTerminal as _, Read as _, Write as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
 use clap::Args;
-use image_format::{ArtifactKind, MAX_HEADER_BYTES, Manifest, Uki};
+use image_format::{ArtifactKind, Manifest};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
@@ -20,7 +20,7 @@ use crate::{
         target::Target,
         write::{Image, write},
     },
-    output::{Output, facts},
+    output::Output,
     size::parse_bytes,
 };
 
@@ -200,148 +200,4 @@ fn bar(output: &Output, what: &'static str, length: u64) -> ProgressBar {
     }
     bar.set_message(what);
     bar
-}
-
-/// Show what a host image is.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  ashlar images inspect ashlar-0.1.0-metal.manifest.json --pubkey release.pub\n  ashlar images inspect ashlar-0.1.0-metal.efi"
-)]
-pub struct Inspect {
-    /// A manifest, or any file of a release with its manifest beside it
-    file: PathBuf,
-    /// minisign public key to check the signature with, or a file with such keys
-    #[arg(long, value_name = "KEY|FILE")]
-    pubkey: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Inspected {
-    manifest: Option<Manifest>,
-    signature: String,
-    sections: Vec<Part>,
-    secure_boot_signature: Option<bool>,
-    command_line: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Part {
-    name: String,
-    bytes: u64,
-}
-
-impl Inspect {
-    /// Does it.
-    pub fn execute(self, output: &Output) -> Result<(), Error> {
-        let path = manifest_beside(&self.file).filter(|path| path.exists());
-        let mut inspected = Inspected {
-            manifest: None,
-            signature: "there is no manifest beside it".into(),
-            sections: Vec::new(),
-            secure_boot_signature: None,
-            command_line: None,
-        };
-        if let Some(path) = &path {
-            let bytes = std::fs::read(path)
-                .map_err(Error::local(format!("cannot read {}", path.display())))?;
-            inspected.manifest = Some(
-                Manifest::parse(&bytes)
-                    .map_err(|error| Error::Failed(format!("{}: {error}", path.display())))?,
-            );
-            inspected.signature = match keys(self.pubkey.as_deref())
-                .and_then(|keys| Release::verified(path, &keys))
-            {
-                Ok(_) => "good".into(),
-                Err(error) => format!("NOT VERIFIED: {error}"),
-            };
-        }
-        let uki = match &inspected.manifest {
-            Some(manifest) => manifest
-                .artifact(ArtifactKind::Uki)
-                .map(|artifact| self.file.with_file_name(&artifact.file)),
-            None => Some(self.file.clone()),
-        };
-        if let Some(uki) = uki.filter(|uki| uki.exists()) {
-            read_uki(&uki, &mut inspected)?;
-        }
-        output.answer(&inspected, shown)
-    }
-}
-
-fn read_uki(path: &Path, into: &mut Inspected) -> Result<(), Error> {
-    let doing = format!("cannot read {}", path.display());
-    let mut file = File::open(path).map_err(Error::local(&doing))?;
-    let mut head = Vec::new();
-    (&file)
-        .take(MAX_HEADER_BYTES as u64)
-        .read_to_end(&mut head)
-        .map_err(Error::local(&doing))?;
-    let uki =
-        Uki::parse(&head).map_err(|error| Error::Failed(format!("{}: {error}", path.display())))?;
-    into.secure_boot_signature = Some(uki.signed);
-    into.sections = uki
-        .sections
-        .iter()
-        .map(|section| Part {
-            name: section.name.clone(),
-            bytes: section.size,
-        })
-        .collect();
-    if let Some(section) = uki.section(".cmdline") {
-        let mut text = String::new();
-        file.seek(SeekFrom::Start(section.offset))
-            .map_err(Error::local(&doing))?;
-        file.take(section.size.min(64 << 10))
-            .read_to_string(&mut text)
-            .map_err(Error::local(&doing))?;
-        into.command_line = Some(text);
-    }
-    Ok(())
-}
-
-fn shown(inspected: &Inspected) -> String {
-    let mut rows = Vec::new();
-    if let Some(manifest) = &inspected.manifest {
-        rows.extend([
-            ("version", manifest.version.clone()),
-            ("variant", manifest.variant.to_string()),
-            ("kernel", manifest.kernel.clone()),
-            (
-                "security version",
-                format!(
-                    "{} (then none below {})",
-                    manifest.security_version, manifest.minimum_security_version
-                ),
-            ),
-        ]);
-    }
-    rows.push(("signature", inspected.signature.clone()));
-    if let Some(signed) = inspected.secure_boot_signature {
-        rows.push((
-            "Secure Boot",
-            if signed { "signed" } else { "not signed" }.into(),
-        ));
-    }
-    rows.push((
-        "command line",
-        inspected.command_line.clone().unwrap_or_default(),
-    ));
-    let mut text = facts(&rows);
-    for artifact in inspected
-        .manifest
-        .iter()
-        .flat_map(|manifest| &manifest.artifacts)
-    {
-        text.push_str(&format!(
-            "\n{:<40} {:>12}  {}",
-            artifact.file, artifact.size, artifact.sha256
-        ));
-    }
-    for section in &inspected.sections {
-        text.push_str(&format!(
-            "\n  section {:<12} {:>12}",
-            section.name, section.bytes
-        ));
-    }
-    text
 }

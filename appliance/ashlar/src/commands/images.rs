@@ -54,7 +54,7 @@ pub enum Images {
         ids: Vec<String>,
     },
     /// Show what a host image is: a file of this machine, as `ashlar flash` takes it
-    Inspect(super::flash::Inspect),
+    Inspect(super::inspect::Inspect),
 }
 
 /// Bring an image.

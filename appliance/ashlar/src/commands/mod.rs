@@ -9,6 +9,7 @@ pub mod flash;
 pub mod host;
 pub mod host_system;
 pub mod images;
+pub mod inspect;
 pub mod instances;
 pub mod manual;
 pub mod networks;

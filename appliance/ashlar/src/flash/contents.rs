@@ -153,9 +153,8 @@ fn signature(file: &File, start: u64) -> Option<String> {
 }
 
 /// A text from a disk, without what would move a terminal's cursor.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     text.chars()
-        .take(72)
         .map(|c| if c.is_control() { '?' } else { c })
         .collect()
 }

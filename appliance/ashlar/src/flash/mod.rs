@@ -8,7 +8,9 @@
 //! The partition table is in the first MiB, so that a disk on which this was interrupted does not boot and says so: there is no table.
 
 mod contents;
+mod esp;
 pub mod interrupt;
+pub mod look;
 pub mod release;
 pub mod target;
 #[cfg(test)]

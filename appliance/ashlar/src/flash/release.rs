@@ -81,6 +81,15 @@ impl Release {
         })
     }
 
+    /// Reads a manifest without asking who signed it: to look at, never to act on.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn unverified(manifest: &Path) -> Result<Manifest, Error> {
+        Manifest::parse(&bounded(manifest)?)
+            .map_err(|error| Error::Failed(format!("{}: {error}", manifest.display())))
+    }
+
     /// A file of the release.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Read, Write as _},
     os::unix::fs::FileExt as _,
 };
 
@@ -13,7 +13,7 @@ use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 use sha2::{Digest as _, Sha256};
 use types::Sha256Digest;
 
-use super::local;
+use super::{esp::Part, local};
 use crate::client::Error;
 
 const GIVES_BACK_ELSE: &str = "the target gives back something else than was written to it, and does not boot now: it is failing, use another";
@@ -202,14 +202,8 @@ fn read_back(
 /// Puts the configuration into the EFI system partition that the table in `head` names.
 fn put_configuration(target: &File, head: &[u8], text: &str) -> Result<(), Error> {
     let failed = "cannot put the configuration onto the target; it does not boot now";
-    let (start, size) = esp(head)?;
-    let part = Part {
-        target,
-        start,
-        size,
-        position: 0,
-    };
-    let volume = FileSystem::new(part, FsOptions::new()).map_err(local(failed))?;
+    let volume =
+        FileSystem::new(Part::esp(target, head)?, FsOptions::new()).map_err(local(failed))?;
     let put = || -> io::Result<()> {
         let (folder, name) = layout::CONFIG_FILE
             .split_once('/')
@@ -227,14 +221,8 @@ fn put_configuration(target: &File, head: &[u8], text: &str) -> Result<(), Error
 fn check_configuration(target: &File, head: &[u8], text: &str) -> Result<(), Error> {
     let failed = "cannot read the configuration back from the target; it does not boot now";
     fadvise(target, 0, None, Advice::DontNeed).map_err(local(failed))?;
-    let (start, size) = esp(head)?;
-    let part = Part {
-        target,
-        start,
-        size,
-        position: 0,
-    };
-    let volume = FileSystem::new(part, FsOptions::new()).map_err(local(failed))?;
+    let volume =
+        FileSystem::new(Part::esp(target, head)?, FsOptions::new()).map_err(local(failed))?;
     let mut seen = Vec::new();
     volume
         .root_dir()
@@ -245,38 +233,6 @@ fn check_configuration(target: &File, head: &[u8], text: &str) -> Result<(), Err
         return Err(Error::Failed(GIVES_BACK_ELSE.into()));
     }
     Ok(())
-}
-
-/// Where the EFI system partition is, by the table in the image's first MiB (UEFI 2.10 §5.3.2): its header in sector 1, its entries from
-/// sector 2 on.
-fn esp(head: &[u8]) -> Result<(u64, u64), Error> {
-    let number = |at: usize| {
-        head.get(at..at + 8).map(|bytes| {
-            bytes
-                .iter()
-                .rev()
-                .fold(0, |value: u64, byte| value << 8 | u64::from(*byte))
-        })
-    };
-    let wanted: Vec<u8> = layout::ESP
-        .name
-        .encode_utf16()
-        .flat_map(u16::to_le_bytes)
-        .collect();
-    for entry in (0..128).map(|index| 1024 + index * 128) {
-        let name = head.get(entry + 56..entry + 56 + wanted.len());
-        if name == Some(&wanted[..])
-            && let (Some(first), Some(last)) = (number(entry + 32), number(entry + 40))
-        {
-            return Ok((
-                first * layout::SECTOR_BYTES,
-                (last + 1 - first) * layout::SECTOR_BYTES,
-            ));
-        }
-    }
-    Err(Error::Failed(
-        "the image has no EFI system partition".into(),
-    ))
 }
 
 /// Moves the table's backup to the end of the disk, which is larger than the image.
@@ -290,56 +246,4 @@ fn fit_table(target: &File) -> Result<(), Error> {
         .update_partitions(table.partitions().clone())
         .map_err(local(failed))?;
     table.write().map(drop).map_err(local(failed))
-}
-
-/// A range of the target as a device of its own.
-struct Part<'a> {
-    target: &'a File,
-    start: u64,
-    size: u64,
-    position: u64,
-}
-
-impl Part<'_> {
-    fn bounded(&self, length: usize) -> usize {
-        length.min(usize::try_from(self.size.saturating_sub(self.position)).unwrap_or(usize::MAX))
-    }
-}
-
-impl Read for Part<'_> {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        let length = self.bounded(to.len());
-        let count = self
-            .target
-            .read_at(&mut to[..length], self.start + self.position)?;
-        self.position += count as u64;
-        Ok(count)
-    }
-}
-
-impl Write for Part<'_> {
-    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
-        let length = self.bounded(from.len());
-        let count = self
-            .target
-            .write_at(&from[..length], self.start + self.position)?;
-        self.position += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Seek for Part<'_> {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let position = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.size.checked_add_signed(by),
-            SeekFrom::Current(by) => self.position.checked_add_signed(by),
-        };
-        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.position)
-    }
 }

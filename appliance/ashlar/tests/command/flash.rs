@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Cursor,
+    io::{Cursor, Write as _},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -92,6 +92,49 @@ impl Release {
     }
 }
 
+/// A unified kernel image (UAPI group, "Unified Kernel Image") without anything that runs.
+fn uki() -> Vec<u8> {
+    let os_release = image_format::Release {
+        version: "0.1.0".into(),
+        variant: "lab".parse().unwrap(),
+        security_version: 1,
+        state_schema: 1,
+    };
+    let sections = [
+        (".osrel", os_release.os_release()),
+        (".cmdline", "console=ttyS0\x1b quiet\0".into()),
+        (".uname", "6.12.1".into()),
+        (".linux", "kernel".into()),
+    ];
+    let mut bytes = vec![0; 0x40];
+    bytes[..2].copy_from_slice(b"MZ");
+    bytes[0x3c] = 0x40;
+    bytes.extend(b"PE\0\0\x64\x86");
+    bytes.extend(u16::try_from(sections.len()).unwrap().to_le_bytes());
+    bytes.extend([0; 12]);
+    bytes.extend((112_u16 + 16 * 8).to_le_bytes());
+    bytes.extend([0; 2]);
+    let mut optional = vec![0; 112 + 16 * 8];
+    optional[..2].copy_from_slice(&0x20b_u16.to_le_bytes());
+    optional[108..112].copy_from_slice(&16_u32.to_le_bytes());
+    bytes.extend(optional);
+    let mut content: Vec<u8> = Vec::new();
+    for (name, text) in &sections {
+        let mut section = [0; 40];
+        section[..name.len()].copy_from_slice(name.as_bytes());
+        let size = u32::try_from(text.len()).unwrap().to_le_bytes();
+        let at = 1024 + u32::try_from(content.len()).unwrap();
+        section[8..12].copy_from_slice(&size);
+        section[16..20].copy_from_slice(&size);
+        section[20..24].copy_from_slice(&at.to_le_bytes());
+        bytes.extend(section);
+        content.extend(text.as_bytes());
+    }
+    bytes.resize(1024, 0);
+    bytes.extend(content);
+    bytes
+}
+
 /// A disk image with a FAT file system in its EFI system partition.
 fn disk() -> Vec<u8> {
     let mut disk = Cursor::new(vec![0; IMAGE]);
@@ -121,7 +164,9 @@ fn disk() -> Vec<u8> {
         .unwrap()
         .create_dir("Linux")
         .unwrap();
-    slots.create_file("ashlar-a.efi").unwrap();
+    let mut slot = slots.create_file("ashlar-a.efi").unwrap();
+    slot.write_all(&uki()).unwrap();
+    drop(slot);
     slots.create_file("ashlar-b+2-1.efi").unwrap();
     drop(slots);
     volume.unmount().unwrap();
@@ -370,4 +415,67 @@ async fn a_disk_that_fails_in_the_midst_does_not_boot() {
     let error = release.flash(disk.path(), &["--yes"]).await.failed(1);
     assert!(error.contains("does not boot now"), "{error}");
     assert!(!has_table(disk.path()));
+}
+
+#[tokio::test]
+async fn what_an_image_is_is_shown() {
+    let release = Release::new();
+    let image = release.image();
+    let inspect = async |file: &Path, more: &[&str]| {
+        let mut args = vec!["image", "inspect", text(file)];
+        args.extend(more);
+        run_with(&[("HOME", "/nonexistent")], &args).await
+    };
+    let key = ["--pubkey", &release.key];
+    let shown = inspect(&image, &key).await.ok();
+    for line in [
+        "signature         good",
+        "command line      console=ttyS0? quiet",
+        "  as the manifest says",
+        "  partition 1 ashlar-esp",
+        "  slot A: 0.1.0 (good)",
+        "  slot B: no image (trial, 2 tries left)",
+        "  section .linux                  6",
+    ] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    let json = inspect(&image, &["-o", "json", key[0], key[1]])
+        .await
+        .json();
+    assert_eq!(json["disk"]["bytes"], IMAGE);
+    assert_eq!(json["disk"]["slots"][0]["image"]["kernel"], "6.12.1");
+    assert_eq!(json["files"][0]["problem"], serde_json::Value::Null);
+
+    // What does not hold is said, not refused.
+    let other = KeyPair::generate_unencrypted_keypair().unwrap();
+    let shown = inspect(&image, &["--pubkey", &other.pk.to_base64()])
+        .await
+        .ok();
+    assert!(shown.contains("NOT VERIFIED"), "{shown}");
+    let manifest = release.path("ashlar-0.1.0-lab.manifest.json");
+    fs::write(&image, b"something else").unwrap();
+    let shown = inspect(&manifest, &key).await.ok();
+    assert!(shown.contains("get it again"), "{shown}");
+    assert!(
+        inspect(&image, &key)
+            .await
+            .failed(1)
+            .contains("cannot unpack")
+    );
+
+    // Without a manifest.
+    let alone = release.path("alone.efi");
+    fs::write(&alone, uki()).unwrap();
+    let shown = inspect(&alone, &[]).await.ok();
+    assert!(shown.contains("there is no manifest beside it"), "{shown}");
+    assert!(shown.contains("kernel            6.12.1"), "{shown}");
+    fs::write(&alone, &uki()[..1100]).unwrap();
+    assert!(inspect(&alone, &[]).await.failed(1).contains("cut off"));
+    let missing = release.path("missing.efi");
+    assert!(
+        inspect(&missing, &[])
+            .await
+            .failed(1)
+            .contains("cannot read")
+    );
 }
