@@ -1,4 +1,4 @@
-//! An initramfs as the kernel reads it: a "newc" cpio archive (Linux, Documentation/driver-api/early-userspace/
+//! A file tree, and how it is written for an initramfs: a "newc" cpio archive (Linux, Documentation/driver-api/early-userspace/
 //! buffer-format.rst). Everything belongs to root whoever builds it, and the same tree gives the same bytes.
 
 use std::{
@@ -27,6 +27,18 @@ struct Entry {
     mode: u32,
     device: (u32, u32),
     data: Vec<u8>,
+}
+
+/// What is at a path of a tree.
+pub(crate) enum Node<'a> {
+    /// A folder.
+    Folder,
+    /// A file with this content.
+    File(&'a [u8]),
+    /// A symbolic link to there.
+    Link(&'a str),
+    /// A character device: major and minor number.
+    CharacterDevice(u32, u32),
 }
 
 impl Archive {
@@ -82,6 +94,20 @@ impl Archive {
             .iter()
             .filter(|(_, entry)| entry.mode & 0o170_000 == FILE)
             .map(|(path, entry)| (path.as_str(), entry.data.as_slice()))
+    }
+
+    /// All of it, in order of path: path without its leading `/`, permission bits, and what it is.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (&str, u16, Node<'_>)> {
+        self.entries.iter().map(|(path, entry)| {
+            let node = match entry.mode & 0o170_000 {
+                FOLDER => Node::Folder,
+                LINK => Node::Link(std::str::from_utf8(&entry.data).unwrap_or_default()),
+                CHARACTER_DEVICE => Node::CharacterDevice(entry.device.0, entry.device.1),
+                _ => Node::File(&entry.data),
+            };
+            let permissions = u16::try_from(entry.mode & 0o7777).unwrap_or_default();
+            (path.as_str(), permissions, node)
+        })
     }
 
     /// Writes the archive.

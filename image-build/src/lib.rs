@@ -5,7 +5,7 @@
 //! It downloads nothing and runs nothing; whoever calls it brings the files.
 //!
 //! ```text
-//! Root (files of the image) ─▶ initramfs ─▶ unified kernel image ─▶ ESP ─▶ disk image, ISO ─▶ release with its manifest
+//! Root (files of the image) ─▶ SquashFS in an initramfs ─▶ unified kernel image ─▶ ESP ─▶ disk image, ISO ─▶ release with its manifest
 //! ```
 
 #![forbid(unsafe_code)]
@@ -20,6 +20,7 @@ mod kernel;
 mod release;
 mod root;
 mod sbom;
+mod squash;
 mod uki;
 mod variant;
 

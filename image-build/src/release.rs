@@ -125,7 +125,12 @@ pub fn build(
     let read = |path: &Path| fs::read(path).map_err(BuildError::io("read", path));
     let mut root = Root::new(&inputs.root)?;
     change(&mut root);
-    let initramfs = root.pack(inputs.level)?;
+    let initramfs = root.initramfs(
+        &inputs.root.first,
+        &inputs.root.library_folders,
+        inputs.kernel,
+        inputs.level,
+    )?;
     let kernel = read(&inputs.kernel.image)?;
     let os_release = inputs.release.os_release();
     let command_line = format!(

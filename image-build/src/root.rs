@@ -1,10 +1,13 @@
-//! The image's root: what is in the initramfs that the host runs from.
+//! The image's root, which a host runs from, and the initramfs that brings it there.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use image_format::{Release, layout};
 
-use crate::{Archive, BuildError, Kernel, VariantFile, needed};
+use crate::{Archive, BuildError, Kernel, VariantFile, needed, squash::squash};
 
 /// The folders that are mounted on, or that programs expect.
 const FOLDERS: [&str; 12] = [
@@ -30,6 +33,8 @@ pub struct RootInputs<'a> {
     pub variant: &'a VariantFile,
     /// The daemon, without debugging information.
     pub daemon: PathBuf,
+    /// The initramfs' program, likewise.
+    pub first: PathBuf,
     /// Programs by their name in the variant.
     pub programs: BTreeMap<String, PathBuf>,
     /// Where shared libraries are looked for.
@@ -60,11 +65,9 @@ impl Root {
         for folder in FOLDERS {
             archive.folder(folder);
         }
-        archive.character_device("/dev/console", 5, 1);
-        archive.character_device("/dev/null", 1, 3);
         let daemon = format!("/{}", layout::DAEMON);
         archive.copy(&daemon, 0o755, &inputs.daemon)?;
-        archive.link("/init", layout::DAEMON);
+        archive.link(&format!("/{}", layout::INIT), layout::DAEMON);
         let mut libraries = needed(&inputs.daemon, &inputs.library_folders)?;
         for name in &inputs.variant.programs {
             let program = inputs.programs.get(name).ok_or_else(|| {
@@ -115,18 +118,37 @@ impl Root {
         Ok(Self { archive })
     }
 
-    /// The initramfs: compressed with zstd at `level`, 1–19.
+    /// The initramfs: `first`, the program that mounts the root, what it needs, and the root itself, compressed with zstd at
+    /// `level`, 1–19.
     ///
     /// # Errors
-    /// A file is too large for the format.
-    pub fn pack(&self, level: i32) -> Result<Vec<u8>, BuildError> {
+    /// A file cannot be read or is too large for a format, or a module or a library is missing.
+    pub fn initramfs(
+        &self,
+        first: &Path,
+        library_folders: &[PathBuf],
+        kernel: &Kernel,
+        level: i32,
+    ) -> Result<Vec<u8>, BuildError> {
+        let mut archive = Archive::default();
+        for folder in ["/dev", "/proc", "/new"] {
+            archive.folder(folder);
+        }
+        archive.character_device("/dev/console", 5, 1);
+        archive.copy("/init", 0o755, first)?;
+        for (path, file) in needed(first, library_folders)? {
+            archive.copy(&path, 0o755, &file)?;
+        }
+        kernel.add_tree(&["loop", "squashfs"], &mut archive)?;
+        archive.file(
+            &format!("/{}", layout::ROOT),
+            0o400,
+            squash(&self.archive, level)?,
+        );
         let failed = |error| BuildError::because("cannot pack the initramfs", error);
         let mut encoder = zstd::Encoder::new(Vec::new(), level).map_err(failed)?;
         encoder.include_checksum(true).map_err(failed)?;
-        encoder.long_distance_matching(true).map_err(failed)?;
-        // The kernel's decoder takes windows of up to 128 MiB, and memory of the same size to unpack.
-        encoder.window_log(25).map_err(failed)?;
-        self.archive.write(&mut encoder).map_err(failed)?;
+        archive.write(&mut encoder).map_err(failed)?;
         encoder.finish().map_err(failed)
     }
 }

@@ -21,7 +21,15 @@ pub fn programs() -> Result<()> {
     if PROGRAMS_ARE_BUILT.load(Ordering::Relaxed) {
         return Ok(());
     }
-    cargo(&["build", "--package", "ashlard", "--package", "ashlar"])?;
+    cargo(&[
+        "build",
+        "--package",
+        "ashlard",
+        "--package",
+        "ashlar",
+        "--package",
+        "initramfs",
+    ])?;
     PROGRAMS_ARE_BUILT.store(true, Ordering::Relaxed);
     Ok(())
 }

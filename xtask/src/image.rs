@@ -59,6 +59,7 @@ pub struct Materials {
     stub: PathBuf,
     boot_loader: PathBuf,
     daemon: PathBuf,
+    first: PathBuf,
     plugins: Vec<PathBuf>,
     programs: BTreeMap<String, PathBuf>,
     ingredients: Vec<Ingredient>,
@@ -160,7 +161,8 @@ impl Materials {
             sign: secure_boot.map(|files| signer(files, epoch)).transpose()?,
             stub: boot.join("linuxx64.efi.stub"),
             boot_loader: boot.join("systemd-bootx64.efi"),
-            daemon: stripped(&ashlard)?,
+            daemon: stripped("ashlard")?,
+            first: stripped("ashlar-initramfs")?,
             state_schema: state_schema
                 .trim()
                 .parse()
@@ -193,6 +195,7 @@ impl Materials {
                 kernel: &self.kernel,
                 variant: &self.variant,
                 daemon: self.daemon.clone(),
+                first: self.first.clone(),
                 programs: self.programs.clone(),
                 library_folders: packages::library_folders(),
                 plugins: self.plugins.clone(),
@@ -308,12 +311,12 @@ fn signer(files: SecureBoot, epoch: u64) -> Result<Box<SignEfi>> {
     }))
 }
 
-/// The program without debugging information, beside the lab's other files.
-fn stripped(program: &Path) -> Result<PathBuf> {
-    let to = paths::out_dir("image-parts")?.join("ashlard");
+/// A program without debugging information, beside the lab's other files.
+fn stripped(program: &str) -> Result<PathBuf> {
+    let to = paths::out_dir("image-parts")?.join(program);
     Invocation::new("strip")
         .arg("-o")
-        .args([&to, program])
+        .args([&to, &paths::program(program)])
         .read()?;
     Ok(to)
 }

@@ -47,7 +47,7 @@ pub struct HostSystem {
     pub measurements: BTreeMap<u8, String>,
     /// Boots so far.
     pub boots: u64,
-    /// Memory in use on the whole machine, KiB.
+    /// Memory in use on the whole machine that cannot be given back, KiB; what the kernel and the firmware keep included.
     pub memory_used_kib: u64,
 }
 
@@ -162,6 +162,14 @@ pub struct HostConfiguration {
 pub struct PushHostConfiguration {
     /// TOML.
     pub text: String,
+}
+
+/// Opens an encrypted data partition.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnlockHost {
+    /// The key: 32 to 4096 bytes, hexadecimal.
+    pub key: String,
 }
 
 /// Enrols a client.

@@ -166,6 +166,7 @@ where
         .routes(routes!(host_system::reboot_host))
         .routes(routes!(host_system::shut_down_host))
         .routes(routes!(host_system::roll_back_host))
+        .routes(routes!(host_system::unlock_host))
         .routes(routes!(
             host_system::get_host_configuration,
             host_system::push_host_configuration,

@@ -187,6 +187,11 @@ impl HostMachine for InitMachine {
         self.ask(&Request::Rollback).map(drop)
     }
 
+    fn unlock_data(&self, key: &[u8]) -> PortResult<()> {
+        let key = hex::encode(key);
+        self.ask(&Request::UnlockData { key }).map(drop)
+    }
+
     fn use_enrolment_token(&self, token: &str) -> PortResult<bool> {
         let request = Request::UseEnrolmentToken {
             token: token.to_owned(),

@@ -20,6 +20,8 @@ const PROGRAMS: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 const MKFS: &str = "mkfs.xfs";
 /// The program that encrypts.
 const CRYPTSETUP: &str = "cryptsetup";
+/// How that program ends when no key fits (cryptsetup(8), "RETURN CODES").
+const WRONG_KEY: i32 = 2;
 /// What is inside an encrypted data partition, as the device mapper calls it.
 const MAPPED: &str = "ashlar-data";
 
@@ -43,6 +45,31 @@ pub struct DataSource {
     pub partition: Partition,
     /// Whether it is new, and has no file system yet.
     pub new: bool,
+}
+
+/// What opens an encrypted data partition.
+#[derive(Clone, Copy)]
+pub enum DataKey<'a> {
+    /// Made at random by the host, and kept by its TPM.
+    Random(&'a [u8]),
+    /// Given by an operator, who may have chosen it.
+    Given(&'a [u8]),
+}
+
+impl DataSource {
+    /// Whether what was made there is encrypted (LUKS2 On-Disk Format Specification §2.1).
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn is_encrypted(&self) -> Result<bool, DiskError> {
+        const MAGIC: &[u8] = b"LUKS\xba\xbe";
+        let path = &self.partition.path;
+        let mut beginning = Vec::new();
+        std::fs::File::open(path)
+            .and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut beginning))
+            .map_err(DiskError::io("read the data partition", path))?;
+        Ok(beginning == MAGIC)
+    }
 }
 
 /// Finds this host's data partition, or makes one: in the free space of the disk the host booted from, on the disk that the
@@ -217,7 +244,11 @@ fn on_whole(disk: &Disk) -> Result<Partition, DiskError> {
 ///
 /// # Errors
 /// It cannot be made, opened with that key, or mounted.
-pub fn mount_data(source: &DataSource, at: &Path, key: Option<&[u8]>) -> Result<(), DiskError> {
+pub fn mount_data(
+    source: &DataSource,
+    at: &Path,
+    key: Option<DataKey<'_>>,
+) -> Result<(), DiskError> {
     let device = match key {
         Some(key) => &unlock(source, key)?,
         None => &source.partition.path,
@@ -239,20 +270,27 @@ pub fn mount_data(source: &DataSource, at: &Path, key: Option<&[u8]>) -> Result<
 }
 
 /// Opens the encryption of a partition, which a new one gets first. Returns the device of what is inside.
-fn unlock(source: &DataSource, key: &[u8]) -> Result<PathBuf, DiskError> {
+fn unlock(source: &DataSource, key: DataKey<'_>) -> Result<PathBuf, DiskError> {
+    let inside = Path::new("/dev/mapper").join(MAPPED);
+    if inside.exists() {
+        // Opened before, and then the file system was not to be mounted.
+        return Ok(inside);
+    }
     let device = &source.partition.path;
     if source.new {
-        // The key is random and as long as the cipher's: stretching it would only cost time at every boot.
-        let options = [
+        let mut options = vec![
             "luksFormat",
             "--type",
             "luks2",
             "--batch-mode",
             "--pbkdf",
             "pbkdf2",
-            "--pbkdf-force-iterations",
-            "1000",
         ];
+        options.extend(match key {
+            // As long as the cipher's: stretching it would only cost time at every boot.
+            DataKey::Random(_) => ["--pbkdf-force-iterations", "1000"],
+            DataKey::Given(_) => ["--iter-time", "1000"],
+        });
         cryptsetup("encrypt", &options, device, &[], key)?;
     }
     cryptsetup(
@@ -262,7 +300,7 @@ fn unlock(source: &DataSource, key: &[u8]) -> Result<PathBuf, DiskError> {
         &[MAPPED],
         key,
     )?;
-    Ok(Path::new("/dev/mapper").join(MAPPED))
+    Ok(inside)
 }
 
 fn cryptsetup(
@@ -270,8 +308,18 @@ fn cryptsetup(
     options: &[&str],
     device: &Path,
     more: &[&str],
-    key: &[u8],
+    key: DataKey<'_>,
 ) -> Result<(), DiskError> {
+    let (key, next_step) = match key {
+        DataKey::Random(key) => (
+            key,
+            "If the machine's TPM was reset or replaced, the data cannot be read any more: reset the host's state to begin anew.",
+        ),
+        DataKey::Given(key) => (
+            key,
+            "Give the key that the partition was made with: `ashlar host unlock --key-file FILE`. Without it the data cannot be read.",
+        ),
+    };
     let failed = |what: String| {
         DiskError::new(
             ErrorKind::Io,
@@ -279,7 +327,7 @@ fn cryptsetup(
                 "cannot {doing} the data partition {}: {what}",
                 device.display()
             ),
-            "If the machine's TPM was reset or replaced, the data cannot be read any more: reset the host's state to begin anew.",
+            next_step,
         )
     };
     let run = || -> std::io::Result<std::process::Output> {
@@ -301,6 +349,9 @@ fn cryptsetup(
         child.wait_with_output()
     };
     let output = run().map_err(|error| failed(format!("{CRYPTSETUP} cannot be run: {error}")))?;
+    if output.status.code() == Some(WRONG_KEY) {
+        return Err(failed("the key is not the right one".to_owned()));
+    }
     if !output.status.success() {
         return Err(failed(
             String::from_utf8_lossy(&output.stderr).trim().to_owned(),

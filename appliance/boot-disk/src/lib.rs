@@ -25,7 +25,7 @@ mod state;
 mod table;
 
 pub use boot::BootDisk;
-pub use data::{DataRequest, DataSource, find_data, mount_data};
+pub use data::{DataKey, DataRequest, DataSource, find_data, mount_data};
 pub use disks::{Disk, Partition};
 pub use error::{DiskError, ErrorKind};
 pub use judge::{Verdict, judge};

@@ -324,6 +324,14 @@ impl HostSystem {
         self.on(|machine| machine.rollback()).await
     }
 
+    /// Opens the data partition with a key that only the operator has. The daemon is started anew with it.
+    ///
+    /// # Errors
+    /// It is open already, or that is not its key.
+    pub async fn unlock_data(&self, key: Vec<u8>) -> Result<()> {
+        self.on(move |machine| machine.unlock_data(&key)).await
+    }
+
     /// Whether this is the host's enrolment token, which is used up by asking.
     ///
     /// # Errors

@@ -513,6 +513,9 @@ pub trait HostMachine: Send + Sync + 'static {
     /// Boots the other slot from now on, and reboots soon.
     fn rollback(&self) -> PortResult<()>;
 
+    /// Opens the data partition with this key; this process ends soon after.
+    fn unlock_data(&self, key: &[u8]) -> PortResult<()>;
+
     /// Whether this is the enrolment token; if so it is used up.
     fn use_enrolment_token(&self, token: &str) -> PortResult<bool>;
 

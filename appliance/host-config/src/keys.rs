@@ -195,7 +195,7 @@ pub(crate) static CONFIG: &[Entry] = &[
         Form::Table(&[
             may("data", Form::Text(&DISK)),
             may("erase", Form::Switch),
-            may("encryption", Form::Choice(&["none", "tpm"])),
+            may("encryption", Form::Choice(&["none", "tpm", "key"])),
         ]),
     ),
     may(

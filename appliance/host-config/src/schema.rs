@@ -251,6 +251,8 @@ pub enum Encryption {
     None,
     /// By a key that the machine's TPM gives out only to a boot of the same kind.
     Tpm,
+    /// By a key that the operator keeps, and gives at every boot: on a volume, or over the API.
+    Key,
 }
 
 /// What the kernel is told.

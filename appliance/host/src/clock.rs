@@ -9,8 +9,36 @@ use crate::Error;
 
 /// How long a server may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
-/// A difference below this is left alone.
-pub const TOLERANCE: Duration = Duration::from_millis(20);
+/// A difference below this is left alone: the way to the server is not known better.
+const TOLERANCE: Duration = Duration::from_millis(1);
+/// A difference below this is worked off little by little, so that no second is missing or there twice.
+const SLEW_BELOW: Duration = Duration::from_millis(500);
+
+/// What is done about a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Correction {
+    /// Nothing: it is too small.
+    None,
+    /// The clock runs a little faster or slower until it is gone: a second for each 2,000.
+    Slew,
+    /// The clock is set.
+    Step,
+}
+
+impl Correction {
+    /// For a difference in seconds.
+    #[must_use]
+    pub fn of(offset: f64) -> Self {
+        let offset = offset.abs();
+        if offset < TOLERANCE.as_secs_f64() {
+            Self::None
+        } else if offset < SLEW_BELOW.as_secs_f64() {
+            Self::Slew
+        } else {
+            Self::Step
+        }
+    }
+}
 
 /// Sets the clock forward to `floor` (seconds since 1970) if it is before; whether it was. A machine without a battery begins in
 /// 1970, and certificates would not be valid yet.
@@ -28,12 +56,11 @@ pub fn at_least(floor: u64) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Asks one time server how far the clock is off and sets it when that is more than [`TOLERANCE`]. Returns the difference,
-/// seconds, positive when the clock was behind. Blocks for up to three seconds.
+/// Asks one time server how far the clock is off: seconds, positive when it is behind. Blocks for up to three seconds.
 ///
 /// # Errors
-/// The server does not answer, its answer makes no sense, or the kernel refused.
-pub fn synchronise(server: &str) -> Result<f64, Error> {
+/// The server does not answer, or its answer makes no sense.
+pub fn ask(server: &str) -> Result<f64, Error> {
     let mut client = SntpClient::new();
     client.set_timeout(TIMEOUT);
     let answer = client.synchronize(server).map_err(|error| {
@@ -42,21 +69,49 @@ pub fn synchronise(server: &str) -> Result<f64, Error> {
             std::io::Error::other(error),
         )
     })?;
-    let offset = answer.clock_offset().as_secs_f64();
-    if offset.abs() > TOLERANCE.as_secs_f64() {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs_f64();
-        let target = Duration::try_from_secs_f64(now + offset).map_err(|error| {
-            Error::new(
-                format!("believe the time server {server}"),
-                std::io::Error::other(error),
-            )
-        })?;
-        set(target)?;
+    Ok(answer.clock_offset().as_secs_f64())
+}
+
+/// Corrects the clock by that many seconds.
+///
+/// # Errors
+/// The kernel refused, or there is no such time.
+pub fn correct(offset: f64) -> Result<Correction, Error> {
+    let correction = Correction::of(offset);
+    match correction {
+        Correction::None => {}
+        Correction::Slew => slew(offset)?,
+        Correction::Step => {
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs_f64();
+            let target = Duration::try_from_secs_f64(now + offset)
+                .map_err(|error| Error::new("set the clock", std::io::Error::other(error)))?;
+            set(target)?;
+        }
     }
-    Ok(offset)
+    Ok(correction)
+}
+
+#[allow(unsafe_code)]
+fn slew(offset: f64) -> Result<(), Error> {
+    // Less than a second, so that it fits.
+    #[allow(clippy::cast_possible_truncation)]
+    let microseconds = (offset * 1e6) as i64;
+    let delta = libc::timeval {
+        tv_sec: 0,
+        tv_usec: microseconds,
+    };
+    // SAFETY: adjtime(3) reads the difference, which lives until it returns, and is asked for nothing back.
+    let done = unsafe { libc::adjtime(&raw const delta, std::ptr::null_mut()) };
+    if done == 0 {
+        return Ok(());
+    }
+    Err(Error::new(
+        "slow down or speed up the clock",
+        std::io::Error::last_os_error(),
+    ))
 }
 
 fn set(since_epoch: Duration) -> Result<(), Error> {
@@ -99,16 +154,30 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_agrees_with_its_server_is_left_alone() {
+    fn a_server_is_asked_how_far_the_clock_is_off() {
         let (address, thread) = server();
-        let offset = synchronise(&address).unwrap();
-        assert!(offset.abs() < 0.02, "{offset}");
+        let offset = ask(&address).unwrap();
+        assert!(offset.abs() < 0.1, "{offset}");
         thread.join().unwrap();
     }
 
     #[test]
+    fn small_differences_are_worked_off_and_large_ones_set() {
+        for (offset, correction) in [
+            (0.0, Correction::None),
+            (-0.000_9, Correction::None),
+            (0.001, Correction::Slew),
+            (-0.499, Correction::Slew),
+            (0.5, Correction::Step),
+            (-3600.0, Correction::Step),
+        ] {
+            assert_eq!(Correction::of(offset), correction, "{offset}");
+        }
+    }
+
+    #[test]
     fn a_server_that_is_not_there_is_named() {
-        let error = synchronise("127.0.0.1:1").unwrap_err().to_string();
+        let error = ask("127.0.0.1:1").unwrap_err().to_string();
         assert!(error.contains("127.0.0.1:1"), "{error}");
         assert!(!at_least(1).unwrap(), "the clock is past 1970");
     }

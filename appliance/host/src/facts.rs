@@ -2,37 +2,40 @@
 
 use std::{fs, time::Duration};
 
-/// Memory of the machine, KiB.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
-    /// What the kernel manages.
-    pub total_kib: u64,
-    /// What could be given out without swapping.
-    pub available_kib: u64,
-}
-
-/// The memory as it is now.
+/// Memory in use that cannot be given back, KiB: of all the machine has, the kernel's own and what firmware keeps included. None if the
+/// kernel does not tell.
 #[must_use]
-pub fn memory() -> Memory {
-    parse_memory(&fs::read_to_string("/proc/meminfo").unwrap_or_default())
+pub fn memory_in_use() -> Option<u64> {
+    let told = fs::read_to_string("/proc/meminfo").ok()?;
+    let (total, spare) = parse_memory(&told)?;
+    // Without a map of the firmware's, at least what the kernel manages is known.
+    Some(installed().unwrap_or(total).max(total) - spare)
 }
 
-fn parse_memory(text: &str) -> Memory {
-    let field = |name: &str| {
-        text.lines()
-            .find_map(|line| {
-                line.strip_prefix(name)?
-                    .split_whitespace()
-                    .next()?
-                    .parse()
-                    .ok()
-            })
-            .unwrap_or_default()
+/// What the firmware says there is, KiB (Linux, Documentation/ABI/testing/sysfs-firmware-memmap).
+fn installed() -> Option<u64> {
+    let ranges = fs::read_dir("/sys/firmware/memmap").ok()?.flatten();
+    let bytes = ranges.filter_map(|range| {
+        let text = |name: &str| fs::read_to_string(range.path().join(name)).ok();
+        let number =
+            |name: &str| u64::from_str_radix(text(name)?.trim().strip_prefix("0x")?, 16).ok();
+        (text("type")?.trim() == "System RAM").then_some(number("end")? - number("start")? + 1)
+    });
+    let kib = bytes.sum::<u64>() >> 10;
+    (kib > 0).then_some(kib)
+}
+
+/// What the kernel manages, and what of it is free or could be at once; KiB.
+fn parse_memory(text: &str) -> Option<(u64, u64)> {
+    let field = |name: &str| -> Option<u64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
     };
-    Memory {
-        total_kib: field("MemTotal:"),
-        available_kib: field("MemAvailable:"),
-    }
+    let total = field("MemTotal:")?;
+    // Files in memory alone are counted among the cached ones.
+    let cached = (field("Buffers:")? + field("Cached:")?).saturating_sub(field("Shmem:")?);
+    let spare = field("MemFree:")? + cached + field("SReclaimable:")?;
+    Some((total, spare.min(total)))
 }
 
 /// Time since the kernel started.
@@ -96,16 +99,9 @@ mod tests {
 
     #[test]
     fn facts_are_read_from_what_the_kernel_says() {
-        let memory =
-            parse_memory("MemTotal:       1000 kB\nMemFree: 1 kB\nMemAvailable:    600 kB\n");
-        assert_eq!(
-            memory,
-            Memory {
-                total_kib: 1000,
-                available_kib: 600
-            }
-        );
-        assert_eq!(parse_memory("nonsense"), Memory::default());
+        let memory = "MemTotal: 1000 kB\nMemFree: 600 kB\nBuffers: 10 kB\nCached: 90 kB\nSReclaimable: 5 kB\nShmem: 70 kB\n";
+        assert_eq!(parse_memory(memory), Some((1000, 635)));
+        assert_eq!(parse_memory("nonsense"), None);
         let log = "Panic#1 Part1\n<4>[    2.1] fine\n<0>[    2.9] Kernel panic - not syncing: No working init found.\n";
         assert_eq!(
             panic_line(log).as_deref(),

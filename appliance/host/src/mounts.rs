@@ -92,6 +92,36 @@ pub fn kernel_file_systems() -> Result<Vec<Error>, Error> {
     Ok(failed)
 }
 
+/// The device files alone, for who needs nothing else yet.
+///
+/// # Errors
+/// The kernel refused.
+pub fn devices() -> Result<(), Error> {
+    let Some(api) = APIS.iter().find(|api| api.kind == "devtmpfs") else {
+        return Ok(());
+    };
+    folder(api.at)?;
+    mount_at(
+        api.kind,
+        Path::new(api.at),
+        api.kind,
+        api.flags,
+        api.options,
+    )
+}
+
+/// Mounts an image's root, read-only and with its programs.
+///
+/// # Errors
+/// The kernel refused.
+pub fn image(device: &Path, at: &Path, kind: &str) -> Result<(), Error> {
+    let flags = MountFlags::NODEV | MountFlags::RDONLY;
+    let device = device.to_string_lossy();
+    // One decompressor, not one per processor, each with its own memory; older kernels have no such option.
+    mount_at(&device, at, kind, flags, "threads=single")
+        .or_else(|_| mount_at(&device, at, kind, flags, ""))
+}
+
 /// The EFI variables, once their module is loaded.
 ///
 /// # Errors
@@ -123,7 +153,7 @@ pub fn device(
     mount_at(&device.to_string_lossy(), at, kind, flags, options)
 }
 
-/// Nobody writes to the image's root from now on. The kernel's first root cannot be left, only be made read-only.
+/// Nobody writes to the root from now on.
 ///
 /// # Errors
 /// The kernel refused.

@@ -14,11 +14,12 @@ const MAX_MESSAGE: usize = 8 << 10;
 /// The kernel's own messages.
 const KERNEL: u32 = 1;
 
-/// Calls `added` with the alias of each device that is added from now on, from a thread of its own, until it returns false.
+/// Calls `added` with the alias of each device that is added from now on, from a thread of its own, until it returns false. Without
+/// an alias where the kernel told more than was heard: any device may be new.
 ///
 /// # Errors
 /// The kernel does not tell.
-pub fn listen(mut added: impl FnMut(&str) -> bool + Send + 'static) -> Result<(), Error> {
+pub fn listen(mut added: impl FnMut(Option<&str>) -> bool + Send + 'static) -> Result<(), Error> {
     use std::os::fd::AsRawFd as _;
     const DOING: &str = "listen for new devices";
     let flags = SockFlag::SOCK_CLOEXEC;
@@ -35,13 +36,17 @@ pub fn listen(mut added: impl FnMut(&str) -> bool + Send + 'static) -> Result<()
             match recv(events.as_raw_fd(), &mut message, MsgFlags::empty()) {
                 Ok(count) => {
                     if let Some(alias) = added_alias(&message[..count])
-                        && !added(alias)
+                        && !added(Some(alias))
                     {
                         return;
                     }
                 }
-                // Messages were lost; there is nothing to make up for, since drivers can be asked for again by hand.
-                Err(nix::errno::Errno::ENOBUFS | nix::errno::Errno::EINTR) => {}
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(nix::errno::Errno::ENOBUFS) => {
+                    if !added(None) {
+                        return;
+                    }
+                }
                 Err(_) => return,
             }
         }

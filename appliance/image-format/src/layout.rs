@@ -53,6 +53,13 @@ pub const CONFIG_VOLUME_LABEL: &str = "ASHLAR-CFG";
 /// The configuration on such a volume.
 pub const CONFIG_VOLUME_FILE: &str = "host.toml";
 
+/// Label of a file system that brings the key of an encrypted data partition, in [`KEY_VOLUME_FILE`].
+pub const KEY_VOLUME_LABEL: &str = "ASHLAR-KEY";
+/// The key on such a volume: the file's bytes as they are.
+pub const KEY_VOLUME_FILE: &str = "data.key";
+/// Bytes that a key which an operator gives may have.
+pub const GIVEN_KEY_BYTES: std::ops::RangeInclusive<usize> = 32..=4096;
+
 /// The boot loader: systemd-boot, where firmware looks on a disk it knows nothing of (UEFI 2.10 §3.5.1.1).
 pub const BOOT_LOADER: &str = "EFI/BOOT/BOOTX64.EFI";
 /// The folder in which systemd-boot looks for unified kernel images.
@@ -62,6 +69,10 @@ pub const LOADER_CONF: &str = "loader/loader.conf";
 /// The configuration written when flashing.
 pub const CONFIG_FILE: &str = "ashlar/host.toml";
 
+/// In the initramfs: the image's root, a compressed file system (SquashFS 4.0).
+pub const ROOT: &str = "root.squashfs";
+/// In the image's root: its first process.
+pub const INIT: &str = "init";
 /// In the image's root: what it is (os-release(5)).
 pub const OS_RELEASE: &str = "etc/os-release";
 /// In the image's root: minisign public keys that updates may be signed with, one per line.

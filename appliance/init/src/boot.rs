@@ -3,26 +3,24 @@
 use std::{
     collections::BTreeMap,
     fs,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
-use boot_disk::{
-    BootDisk, DataRecord, DataRequest, Disk, DiskError, Esp, HostRecord, Identity, SlotEntry,
-    StateStore, find_data, mount_data,
-};
+use boot_disk::{BootDisk, Disk, DiskError, Esp, HostRecord, Identity, SlotEntry, StateStore};
 use host::{
     efi::{self, BootInfo},
     modules::Modules,
 };
-use host_config::{Chosen, DataDisk, Encryption, command_line};
+use host_config::{Chosen, command_line};
 use image_format::{Release, Slot, SlotFile, layout};
-use tpm::{Blob, Pcrs, Tpm};
+use tpm::Tpm;
 
 use crate::{
-    DATA, Fault, RUN, config,
-    fault::{Faults, chain},
+    Fault, RUN, config,
+    fault::{self, Faults, chain},
     identity,
     records::Records,
     verdict::{self, Boot},
@@ -32,8 +30,6 @@ use crate::{
 const DISK_PATIENCE: Duration = Duration::from_secs(20);
 /// Where the first process mounts the EFI system partition.
 const ESP_AT: &str = "/run/ashlar/esp-init";
-/// Bytes of the key of an encrypted data partition.
-const KEY_BYTES: usize = 64;
 
 /// The machine, as the boot left it.
 pub(crate) struct Machine {
@@ -109,6 +105,9 @@ pub(crate) fn boot(tell: &dyn Fn(&str)) -> Machine {
     let volume = config::on_volume(
         &disks,
         boot_disk.as_ref().map(|boot| boot.disk.path.as_path()),
+        layout::CONFIG_VOLUME_LABEL,
+        layout::CONFIG_VOLUME_FILE,
+        host_config::MAX_BYTES,
     );
     let candidates = config::candidates(
         records.record(),
@@ -147,15 +146,22 @@ pub(crate) fn boot(tell: &dyn Fn(&str)) -> Machine {
             records
         },
     };
-    machine.note_configuration();
-    machine.mix_entropy(tell);
-    machine.open_data(&disks, tell);
-    machine.know_oneself(tell);
-    machine.settle_update(tell);
+    machine.guarded(Machine::note_configuration);
+    machine.guarded(|machine| machine.mix_entropy(tell));
+    machine.guarded(|machine| machine.open_data(&disks, None, tell));
+    machine.guarded(|machine| machine.know_oneself(tell));
+    machine.guarded(|machine| machine.settle_update(tell));
     machine
 }
 
 impl Machine {
+    /// Takes a step of the boot. A mistake of ours in it is a fault, and the other steps follow.
+    fn guarded(&mut self, step: impl FnOnce(&mut Self)) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| step(self))) {
+            self.faults.set(fault::of_panic(panic.as_ref()));
+        }
+    }
+
     /// The slot that runs, if it was one.
     pub fn booted(&self) -> Option<Slot> {
         let file: SlotFile = self.boot.entry.as_ref()?.parse().ok()?;
@@ -251,55 +257,6 @@ impl Machine {
         }
     }
 
-    fn open_data(&mut self, disks: &[Disk], tell: &dyn Fn(&str)) {
-        let storage = &self.chosen.config.storage;
-        let claimed = self.records.record().data.clone();
-        let request = DataRequest {
-            boot_disk: self.boot_disk.as_ref().map(|boot| boot.disk.path.clone()),
-            claimed: claimed.as_ref().map(|data| data.partuuid.clone()),
-            named: match &storage.data {
-                DataDisk::Auto => None,
-                DataDisk::Named(name) => Some(name.clone()),
-            },
-            erase: storage.erase,
-        };
-        let encrypt = storage.encryption;
-        let opened = find_data(disks, &request)
-            .map_err(|error| Fault::from(&error))
-            .and_then(|source| {
-                if source.new {
-                    tell(&format!(
-                        "making the data partition {}",
-                        source.partition.path.display()
-                    ));
-                }
-                let (key, sealed) = key_of(claimed.as_ref(), source.new, encrypt)?;
-                mount_data(&source, Path::new(DATA), key.as_deref())
-                    .map_err(|error| Fault::from(&error))?;
-                Ok((source, sealed))
-            });
-        match opened {
-            Ok((source, sealed)) => {
-                self.data = Some(source.partition.path.clone());
-                let record = DataRecord {
-                    partuuid: source.partition.partuuid,
-                    sealed_key: sealed,
-                    unknown: claimed.map(|data| data.unknown).unwrap_or_default(),
-                };
-                self.records_beside(&source.partition.path);
-                if self.records.record().data.as_ref() != Some(&record) {
-                    self.keep("remember the data partition", |host| {
-                        host.data = Some(record)
-                    });
-                }
-            }
-            Err(mut fault) => {
-                fault.what = "data".to_owned();
-                self.faults.set(fault);
-            }
-        }
-    }
-
     /// Forgets who the host is, how it was configured and which data partition is its own: as before its first boot. Instances and
     /// disks stay on their partition, which is not claimed any more.
     pub fn forget_state(&self) -> Result<(), DiskError> {
@@ -312,7 +269,7 @@ impl Machine {
     }
 
     /// Where the record could not be kept yet, it is kept on the disk of the data, if there is a place.
-    fn records_beside(&mut self, data: &Path) {
+    pub(crate) fn records_beside(&mut self, data: &Path) {
         let Records::Forgotten(known) = &self.records else {
             return;
         };
@@ -541,34 +498,6 @@ fn measurements(tell: &dyn Fn(&str)) -> BTreeMap<u8, String> {
             tell(&chain(&error));
             BTreeMap::new()
         }
-    }
-}
-
-/// The key of the data partition, and how it is kept; none if it is not encrypted.
-fn key_of(
-    claimed: Option<&DataRecord>,
-    new: bool,
-    encryption: Encryption,
-) -> Result<(Option<Vec<u8>>, Option<String>), Fault> {
-    let sealed = claimed
-        .and_then(|data| data.sealed_key.clone())
-        .filter(|_| !new);
-    let lost = "If the machine's TPM, its firmware settings or the Secure Boot keys were changed, change them back. Otherwise reset the host's state: it then begins with an empty data partition.";
-    match (sealed, encryption) {
-        (Some(sealed), _) => {
-            let bytes = hex::decode(&sealed).unwrap_or_default();
-            let unsealed = Blob::from_bytes(&bytes).and_then(|blob| Tpm::open()?.unseal(&blob));
-            let key = unsealed.map_err(|error| Fault::because("data", &error, lost))?;
-            Ok((Some(key), Some(sealed)))
-        }
-        (None, Encryption::Tpm) if new => {
-            let key: [u8; KEY_BYTES] = rand::random();
-            let blob = Tpm::open().and_then(|mut tpm| tpm.seal(&key, Pcrs::DEFAULT)).map_err(|error| {
-                Fault::because("data", &error, "Turn the TPM on in the firmware, or set `storage.encryption = \"none\"` in the configuration.")
-            })?;
-            Ok((Some(key.to_vec()), Some(hex::encode(blob.to_bytes()))))
-        }
-        (None, _) => Ok((None, None)),
     }
 }
 

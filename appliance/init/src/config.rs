@@ -10,7 +10,6 @@ use std::{
 
 use boot_disk::{Disk, HostRecord};
 use host_config::{Candidates, HostConfig};
-use image_format::layout;
 
 use crate::RUN;
 
@@ -21,12 +20,13 @@ const URL_TIMEOUT: Duration = Duration::from_secs(20);
 pub(crate) fn candidates(
     record: &HostRecord,
     flashed: Option<String>,
-    volume: Option<String>,
+    volume: Option<Vec<u8>>,
     command_line: Option<String>,
 ) -> Candidates {
     Candidates {
         flashed,
-        volume,
+        // What is no text is wrong as a configuration too, and told as such.
+        volume: volume.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()),
         command_line,
         url: None,
         pushed: record.configuration.pushed.clone(),
@@ -35,9 +35,15 @@ pub(crate) fn candidates(
     }
 }
 
-/// The configuration on a volume brought along: a file system labelled [`layout::CONFIG_VOLUME_LABEL`] on any disk or partition
-/// but those of `boot_disk`.
-pub(crate) fn on_volume(disks: &[Disk], boot_disk: Option<&Path>) -> Option<String> {
+/// A file of at most `limit` bytes, and one more, on a volume brought along: a file system with that label on any disk or partition but
+/// those of `boot_disk`.
+pub(crate) fn on_volume(
+    disks: &[Disk],
+    boot_disk: Option<&Path>,
+    label: &str,
+    file: &str,
+    limit: usize,
+) -> Option<Vec<u8>> {
     let others = disks
         .iter()
         .filter(|disk| Some(disk.path.as_path()) != boot_disk);
@@ -50,29 +56,28 @@ pub(crate) fn on_volume(disks: &[Disk], boot_disk: Option<&Path>) -> Option<Stri
     // A disk drive for virtual media is no disk to write to, but it may bring a configuration.
     let drives = (0..4).map(|number| Path::new("/dev").join(format!("sr{number}")));
     for device in whole.chain(parts).chain(drives) {
-        let Some(kind) = labelled(&device) else {
+        let Some(kind) = labelled(&device, label) else {
             continue;
         };
-        let at = Path::new(RUN).join("config-volume");
+        let at = Path::new(RUN).join("volume");
         if host::mounts::device(&device, &at, kind, true, "").is_ok() {
-            let text = read_bounded(&at.join(layout::CONFIG_VOLUME_FILE));
+            let content = read_bounded(&at.join(file), limit);
             let _ = host::mounts::undo(&at);
-            if text.is_some() {
-                return text;
+            if content.is_some() {
+                return content;
             }
         }
     }
     None
 }
 
-/// The kind of file system, if a device has one with our label (FAT: Microsoft, "FAT32 File System Specification";
+/// The kind of file system, if a device has one with that label (FAT: Microsoft, "FAT32 File System Specification";
 /// ISO 9660 §8.4.7).
-fn labelled(device: &Path) -> Option<&'static str> {
+fn labelled(device: &Path, label: &str) -> Option<&'static str> {
     let file = File::open(device).ok()?;
     let has = |at: u64| {
-        let mut label = [0; layout::CONFIG_VOLUME_LABEL.len()];
-        file.read_exact_at(&mut label, at).is_ok()
-            && label == layout::CONFIG_VOLUME_LABEL.as_bytes()
+        let mut found = vec![0; label.len()];
+        file.read_exact_at(&mut found, at).is_ok() && found == label.as_bytes()
     };
     if has(43) || has(71) {
         return Some("vfat");
@@ -80,15 +85,11 @@ fn labelled(device: &Path) -> Option<&'static str> {
     has(0x8000 + 40).then_some("iso9660")
 }
 
-fn read_bounded(path: &Path) -> Option<String> {
-    let mut text = String::new();
-    let limit = host_config::MAX_BYTES as u64 + 1;
-    fs::File::open(path)
-        .ok()?
-        .take(limit)
-        .read_to_string(&mut text)
-        .ok()?;
-    Some(text)
+fn read_bounded(path: &Path, limit: usize) -> Option<Vec<u8>> {
+    let mut content = Vec::new();
+    let file = fs::File::open(path).ok()?;
+    file.take(limit as u64 + 1).read_to_end(&mut content).ok()?;
+    Some(content)
 }
 
 /// Fetches a configuration. Blocks for up to 20 seconds.
@@ -123,6 +124,7 @@ pub(crate) fn network_plan(config: &HostConfig, hostname: &str) -> uplink::Plan 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use image_format::layout;
 
     #[test]
     fn volumes_are_known_by_their_label() {
@@ -138,9 +140,9 @@ mod tests {
             file.set_len(64 << 10).unwrap();
             file.write_all_at(layout::CONFIG_VOLUME_LABEL.as_bytes(), at)
                 .unwrap();
-            assert_eq!(labelled(&path), kind, "{at}");
+            assert_eq!(labelled(&path, layout::CONFIG_VOLUME_LABEL), kind, "{at}");
         }
-        assert_eq!(labelled(Path::new("/nonexistent")), None);
+        assert_eq!(labelled(Path::new("/nonexistent"), "X"), None);
     }
 
     #[test]

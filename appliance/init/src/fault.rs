@@ -39,6 +39,19 @@ impl From<&boot_disk::DiskError> for Fault {
     }
 }
 
+/// A mistake in the first process itself, which a panic tells of.
+pub(crate) fn of_panic(panic: &(dyn std::any::Any + Send)) -> Fault {
+    let said = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Fault::new(
+        "first process",
+        format!("a mistake in this image: {}", said.unwrap_or("no words")),
+        "Report it with what is on this screen. Reboot, or go back to the previous slot, if something does not work.",
+    )
+}
+
 /// An error and all that is behind it, in one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -95,6 +108,14 @@ mod tests {
         assert!(faults.set(Fault::new("network", "no address", "ask")));
         assert_eq!(faults.all().len(), 1);
         assert!(faults.clear("network") && !faults.clear("network"));
+    }
+
+    #[test]
+    fn a_panic_is_told_in_its_own_words() {
+        let panic = std::panic::catch_unwind(|| panic!("slot {} is odd", 3)).unwrap_err();
+        assert!(of_panic(panic.as_ref()).message.ends_with("slot 3 is odd"));
+        let panic = std::panic::catch_unwind(|| panic!("plain")).unwrap_err();
+        assert!(of_panic(panic.as_ref()).message.ends_with("plain"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod boot;
 mod config;
 mod console;
 mod daemon;
+mod data;
 mod fault;
 mod health;
 mod identity;

@@ -49,6 +49,11 @@ pub enum Request {
     },
     /// Forget what was pushed.
     ResetConfiguration,
+    /// Open the data partition with this key; the daemon is started anew then.
+    UnlockData {
+        /// The key, hexadecimal.
+        key: String,
+    },
     /// Run that daemon instead of the image's, now.
     Live {
         /// Which, at [`crate::LIVE`]; none goes back to the image's.
@@ -127,7 +132,7 @@ pub struct HostStatus {
     pub measurements: Vec<(u8, String)>,
     /// Boots so far.
     pub boots: u64,
-    /// Memory in use by the host itself, KiB, as far as nobody else uses any.
+    /// Memory in use on the whole machine that cannot be given back, KiB.
     pub memory_used_kib: u64,
 }
 

@@ -91,6 +91,13 @@ pub(crate) fn answer(
             kept(machine, "keep the configuration", push).unwrap_or(done)
         }
         Request::ResetConfiguration => reset_configuration(machine),
+        Request::UnlockData { key } => {
+            let key = hex::decode(key).unwrap_or_default();
+            match machine.unlock_data(&key) {
+                Ok(()) => (Answer::Done, Then::RestartDaemon),
+                Err(fault) => refused(fault.message, &fault.next_step),
+            }
+        }
         Request::Live { daemon } => {
             let restart = (Answer::Done, Then::RestartDaemon);
             kept(machine, "write down which daemon runs", |host| {
@@ -144,7 +151,6 @@ pub(crate) fn rollback(machine: &mut Machine) -> (Answer, Then) {
 /// How the host is.
 pub(crate) fn status(machine: &Machine, addresses: &[String]) -> HostStatus {
     let record = machine.records.record();
-    let memory = host::facts::memory();
     HostStatus {
         host_id: machine.identity.host_id.clone(),
         version: machine.release.version.clone(),
@@ -167,7 +173,7 @@ pub(crate) fn status(machine: &Machine, addresses: &[String]) -> HostStatus {
         secure_boot: machine.boot.secure_boot,
         measurements: machine.measurements.clone().into_iter().collect(),
         boots: record.boots,
-        memory_used_kib: memory.total_kib.saturating_sub(memory.available_kib),
+        memory_used_kib: host::facts::memory_in_use().unwrap_or_default(),
     }
 }
 

@@ -4,20 +4,23 @@ use std::{
     fs,
     io::Write as _,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     process::ExitCode,
     rc::Rc,
     time::{Duration, Instant},
 };
 
-use boot_disk::{LiveDaemon, UpdatePhase};
-use host::{power::End, watchdog::Watchdog};
+use boot_disk::{Disk, LiveDaemon, UpdatePhase};
+use futures_util::FutureExt as _;
+use host::{clock::Correction, power::End, watchdog::Watchdog};
 use image_format::layout;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
     signal::unix::{SignalKind, signal},
     sync::mpsc,
+    task::JoinHandle,
     time::{MissedTickBehavior, interval, timeout},
 };
 use types::Sha256Digest;
@@ -28,7 +31,7 @@ use crate::{
     config, console,
     console::{Key, Shown},
     daemon::{self, Backoff, Daemon, Log},
-    fault::chain,
+    fault::{self, chain},
     health, identity,
     identity::TlsFiles,
     protocol::{Answer, MAX_LINE, Request},
@@ -46,6 +49,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const URL_PATIENCE: Duration = Duration::from_secs(30);
 /// How often the time servers are asked.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(1800);
+/// How soon they are asked again when none answered.
+const CLOCK_RETRY: Duration = Duration::from_secs(60);
 /// Ends in a row after which a daemon that was updated live is given up.
 const LIVE_FAILURES: u32 = 3;
 /// The guests' time when a host goes down that was not found good: nobody may wait for a host that is not well.
@@ -75,6 +80,22 @@ pub fn run() -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// What the first process waits for.
+enum Event {
+    /// A process of ours, or one that lost its parent, ended.
+    ChildEnded,
+    /// The power button, or Ctrl-Alt-Del.
+    End { reboot: bool },
+    /// A device with this alias is new; any, where none is named.
+    Device(Option<String>),
+    /// A key was typed.
+    Key(u8),
+    /// The daemon asks something.
+    Asked(UnixStream),
+    /// A second is over.
+    Tick,
+}
+
 struct Init {
     machine: Machine,
     terminals: Rc<Terminals>,
@@ -92,6 +113,8 @@ struct Init {
     asked: Option<Key>,
     screen: String,
     next_clock: Instant,
+    /// The time servers are being asked; what comes of it, in a line, or why they cannot be.
+    clock: Option<JoinHandle<Result<Option<String>, String>>>,
 }
 
 impl Init {
@@ -116,6 +139,7 @@ impl Init {
             asked: None,
             screen: String::new(),
             next_clock: Instant::now(),
+            clock: None,
         };
         init.watchdog = Watchdog::arm().unwrap_or_else(|error| {
             init.tell(&chain(&error));
@@ -155,21 +179,23 @@ impl Init {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.start_at = Some(Instant::now());
         let mut devices = self.new_devices();
+        let mut buttons = self.power_button();
         loop {
-            let then = tokio::select! {
-                () = heard(&mut children) => {
-                    self.reap();
-                    Then::Nothing
-                }
-                () = heard(&mut ctrl_alt_del) => Then::End { reboot: true },
-                Some(alias) = devices.recv() => {
-                    self.load_driver(&alias);
-                    Then::Nothing
-                }
-                Some(byte) = self.keys.recv() => self.key(byte),
-                Some(stream) = accepted(listener.as_ref()) => self.serve(stream).await,
-                _ = tick.tick() => self.look().await,
+            let event = tokio::select! {
+                () = heard(&mut children) => Event::ChildEnded,
+                () = heard(&mut ctrl_alt_del) => Event::End { reboot: true },
+                Some(()) = buttons.recv() => Event::End { reboot: false },
+                Some(alias) = devices.recv() => Event::Device(alias),
+                Some(byte) = self.keys.recv() => Event::Key(byte),
+                Some(stream) = accepted(listener.as_ref()) => Event::Asked(stream),
+                _ = tick.tick() => Event::Tick,
             };
+            // A mistake of ours is a fault like any other: the machine and its guests go on.
+            let then = AssertUnwindSafe(self.meet(event)).catch_unwind().await;
+            let then = then.unwrap_or_else(|panic| {
+                self.machine.faults.set(fault::of_panic(panic.as_ref()));
+                Then::Nothing
+            });
             match then {
                 Then::Nothing => {}
                 Then::RestartDaemon => self.restart_daemon(),
@@ -180,6 +206,27 @@ impl Init {
                 }
             }
             self.start_daemon();
+        }
+    }
+
+    async fn meet(&mut self, event: Event) -> Then {
+        match event {
+            Event::ChildEnded => {
+                self.reap();
+                Then::Nothing
+            }
+            Event::End { reboot } => {
+                let how = if reboot { "reboot" } else { "power off" };
+                self.tell(&format!("asked at the machine to {how}"));
+                Then::End { reboot }
+            }
+            Event::Device(alias) => {
+                self.load_driver(alias.as_deref());
+                Then::Nothing
+            }
+            Event::Key(byte) => self.key(byte),
+            Event::Asked(stream) => self.serve(stream).await,
+            Event::Tick => self.look().await,
         }
     }
 
@@ -397,6 +444,18 @@ impl Init {
     }
 
     fn synchronise_clock(&mut self) {
+        if let Some(told) = self.clock.as_mut().and_then(|asked| asked.now_or_never()) {
+            self.clock = None;
+            match told {
+                Ok(Ok(None)) => {}
+                Ok(Ok(Some(line))) => self.tell(&line),
+                Ok(Err(why)) => {
+                    self.next_clock = Instant::now() + CLOCK_RETRY;
+                    self.tell(&why);
+                }
+                Err(error) => self.tell(&chain(&error)),
+            }
+        }
         if Instant::now() < self.next_clock {
             return;
         }
@@ -413,14 +472,9 @@ impl Init {
         self.next_clock = Instant::now() + CLOCK_INTERVAL;
         let mut servers = self.machine.chosen.config.time.servers.clone();
         servers.extend(status.ntp.iter().map(ToString::to_string));
-        if servers.is_empty() {
-            return;
+        if !servers.is_empty() {
+            self.clock = Some(tokio::task::spawn_blocking(move || correct_clock(&servers)));
         }
-        tokio::task::spawn_blocking(move || {
-            servers
-                .iter()
-                .any(|server| host::clock::synchronise(server).is_ok())
-        });
     }
 
     /// The program that is the daemon now, and what it is told.
@@ -551,22 +605,31 @@ impl Init {
     }
 
     /// The aliases of devices that are plugged in from now on.
-    fn new_devices(&self) -> mpsc::Receiver<String> {
+    fn new_devices(&self) -> mpsc::Receiver<Option<String>> {
         let (sender, receiver) = mpsc::channel(64);
-        let told =
-            host::uevents::listen(move |alias| sender.blocking_send(alias.to_owned()).is_ok());
+        let told = host::uevents::listen(move |alias| {
+            sender.blocking_send(alias.map(str::to_owned)).is_ok()
+        });
         if let Err(error) = told {
             self.tell(&chain(&error));
         }
         receiver
     }
 
-    fn load_driver(&mut self, alias: &str) {
-        let failed = self
-            .machine
-            .modules
-            .as_mut()
-            .map(|modules| modules.load_for(alias));
+    /// Hears of the power button.
+    fn power_button(&self) -> mpsc::Receiver<()> {
+        let (sender, receiver) = mpsc::channel(1);
+        if let Err(error) = host::buttons::listen(move || sender.blocking_send(()).is_ok()) {
+            self.tell(&chain(&error));
+        }
+        receiver
+    }
+
+    fn load_driver(&mut self, alias: Option<&str>) {
+        let failed = self.machine.modules.as_mut().map(|modules| match alias {
+            Some(alias) => modules.load_for(alias),
+            None => modules.load_for_devices(),
+        });
         for error in failed.into_iter().flatten() {
             self.tell(&chain(&error));
         }
@@ -628,8 +691,13 @@ impl Init {
         match key {
             Key::Redraw => self.draw(true),
             Key::Retry => {
-                self.restart_daemon();
                 self.terminals.show("  trying again\n");
+                if self.machine.data.is_none() {
+                    let terminals = Rc::clone(&self.terminals);
+                    self.machine
+                        .open_data(&Disk::all(), None, &|text| tell(&terminals, text));
+                }
+                self.restart_daemon();
             }
             Key::NewToken => {
                 let token = identity::new_token();
@@ -779,4 +847,23 @@ fn is_that(path: &Path, live: &LiveDaemon) -> Result<(), String> {
         return Err("the daemon that was updated live is not the one that was checked".to_owned());
     }
     Ok(())
+}
+
+/// Asks the servers in turn, and corrects the clock as the first one says that answers. A line if it was set.
+fn correct_clock(servers: &[String]) -> Result<Option<String>, String> {
+    let mut why = Vec::new();
+    for server in servers {
+        let corrected =
+            host::clock::ask(server).and_then(|offset| Ok((offset, host::clock::correct(offset)?)));
+        match corrected {
+            Ok((offset, Correction::Step)) => {
+                return Ok(Some(format!(
+                    "the clock was set by {offset:+.3} s, as {server} says"
+                )));
+            }
+            Ok(_) => return Ok(None),
+            Err(error) => why.push(chain(&error)),
+        }
+    }
+    Err(why.join("; "))
 }

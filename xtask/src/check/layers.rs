@@ -39,7 +39,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
     ("L3 assembly", &["vmm", "control", "api", "init"]),
     ("builder", &["image-build"]),
-    ("L4 roots", &["ashlard", "ashlar", "xtask"]),
+    ("L4 roots", &["ashlard", "ashlar", "initramfs", "xtask"]),
     ("tests and benches", &["integration", "bench"]),
 ];
 
@@ -52,12 +52,13 @@ const SAME_LAYER: &[(&str, &str)] = &[
 ];
 
 /// Crates that may use less than their layer allows: `ashlar` talks to a host over HTTP, reads its image and its configuration,
-/// and knows nothing of its inside; `xtask` builds what it runs and links none of it but what images and their disks are made of.
+/// and knows nothing of its inside; `initramfs` hands over to the daemon and is small; `xtask` builds what it runs and links none of it but what images and their disks are made of.
 const NARROW: &[(&str, &[&str])] = &[
     (
         "ashlar",
         &["types", "api-types", "image-format", "host-config"],
     ),
+    ("initramfs", &["host", "image-format"]),
     ("image-build", &["types", "image-format", "host-config"]),
     (
         "xtask",

@@ -2,7 +2,7 @@
 
 use api_types::{
     Enroll, Enrolled, HostConfiguration, HostSystem, HostUpdate, NewHostUpdate, Page,
-    PushHostConfiguration,
+    PushHostConfiguration, UnlockHost,
 };
 use axum::{
     Json,
@@ -136,6 +136,19 @@ pub async fn shut_down_host(State(shared): State<HostShared>) -> ApiResult<Statu
     responses((status = 202, description = "The host goes down")))]
 pub async fn roll_back_host(State(shared): State<HostShared>) -> ApiResult<StatusCode> {
     shared.system()?.rollback().await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Open the data partition with a key that only you have. The daemon is started anew, and instances run.
+#[utoipa::path(post, path = "/v1/host/unlock", tag = "host", request_body = UnlockHost,
+    responses((status = 202, description = "The data partition is open")))]
+pub async fn unlock_host(
+    State(shared): State<HostShared>,
+    ApiJson(unlock): ApiJson<UnlockHost>,
+) -> ApiResult<StatusCode> {
+    let key = hex::decode(&unlock.key)
+        .map_err(|error| ApiProblem::invalid("key", format!("it is not hexadecimal: {error}")))?;
+    shared.system()?.unlock_data(key).await?;
     Ok(StatusCode::ACCEPTED)
 }
 

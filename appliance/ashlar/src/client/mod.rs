@@ -107,6 +107,17 @@ impl Client {
         Ok(())
     }
 
+    /// POST `body` as JSON to `path`, where nothing is answered.
+    ///
+    /// # Errors
+    /// The host cannot be reached, or it refused.
+    pub async fn post_only(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<(), Error> {
+        let body = json_body(body)?;
+        let request = self.request(Method::POST, path, body, Some("application/json"))?;
+        drop(self.send(request).await?);
+        Ok(())
+    }
+
     /// PATCH `path` with `body` as JSON.
     ///
     /// # Errors

@@ -2,15 +2,17 @@
 
 use std::{
     fs::File,
+    io::Read,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use api_types::{
     HostConfiguration, HostSystem, HostUpdate, NewHostUpdate, Page, PushHostConfiguration,
+    UnlockHost,
 };
 use clap::{Args, Subcommand, ValueEnum};
-use image_format::{ArtifactKind, Manifest};
+use image_format::{ArtifactKind, Manifest, layout};
 
 use super::upload;
 use crate::{
@@ -32,6 +34,17 @@ pub enum Machine {
     Apply,
     /// Boot the previous slot from now on, and reboot
     Rollback,
+    /// Open the host's encrypted data with a key that only you have
+    #[command(
+        after_help = "For hosts with `storage.encryption = \"key\"`: after each boot, unless a volume labelled ASHLAR-KEY brings the key. The first time, the data \
+        is encrypted with it. The host does not keep the key: without it the data is lost.\n\n\
+        Examples:\n  openssl rand -out data.key 64\n  ashlar host unlock --key-file data.key\n  vault read -field=key hosts/7 | ashlar host unlock --key-file -"
+    )]
+    Unlock {
+        /// The key, 32 to 4096 bytes as they are; `-` reads it from standard input
+        #[arg(long, value_name = "FILE")]
+        key_file: PathBuf,
+    },
     /// Reboot: instances are stopped, and started again afterwards
     Reboot,
     /// Power off: instances are stopped first
@@ -120,10 +133,42 @@ pub async fn execute(command: Machine, client: &Client, output: &Output) -> Resu
             })
         }
         Machine::Rollback => client.post_empty("/v1/host/rollback").await,
+        Machine::Unlock { key_file } => unlock(&key_file, client).await,
         Machine::Reboot => client.post_empty("/v1/host/reboot").await,
         Machine::Shutdown => client.post_empty("/v1/host/shutdown").await,
         Machine::Configuration(command) => configuration(command, client, output).await,
     }
+}
+
+async fn unlock(key_file: &Path, client: &Client) -> Result<(), Error> {
+    let mut key = Vec::new();
+    let most = *layout::GIVEN_KEY_BYTES.end();
+    let from: Box<dyn Read> = if key_file == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        let doing = format!("cannot open the key {}", key_file.display());
+        Box::new(File::open(key_file).map_err(Error::local(doing))?)
+    };
+    from.take(most as u64 + 1)
+        .read_to_end(&mut key)
+        .map_err(Error::local("cannot read the key"))?;
+    if !layout::GIVEN_KEY_BYTES.contains(&key.len()) {
+        return Err(Error::Usage(format!(
+            "the key {} has {} bytes, and a key has from {} to {most}: make one with `openssl rand -out {} 64`",
+            key_file.display(),
+            if key.len() > most {
+                "too many".to_owned()
+            } else {
+                key.len().to_string()
+            },
+            layout::GIVEN_KEY_BYTES.start(),
+            key_file.display(),
+        )));
+    }
+    let unlock = UnlockHost {
+        key: hex::encode(&key),
+    };
+    client.post_only("/v1/host/unlock", &unlock).await
 }
 
 async fn configuration(
@@ -364,6 +409,10 @@ fn shown(system: &HostSystem) -> String {
         system.data.clone().unwrap_or_else(|| "nothing".into()),
     ));
     rows.push(("boots", system.boots.to_string()));
+    rows.push((
+        "memory",
+        format!("{} MiB in use", system.memory_used_kib >> 10),
+    ));
     let mut text = facts(&rows);
     for fault in &system.faults {
         text.push_str(&format!(
