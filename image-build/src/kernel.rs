@@ -125,6 +125,15 @@ impl Kernel {
             .collect()
     }
 
+    /// The files of modules and everything they need, on this machine.
+    ///
+    /// # Errors
+    /// There is no such module.
+    pub fn files<S: AsRef<str>>(&self, names: &[S]) -> Result<Vec<PathBuf>, BuildError> {
+        let files = self.closure(names)?;
+        Ok(files.iter().map(|file| self.modules.join(file)).collect())
+    }
+
     /// Puts modules, everything they need, and the indexes of what was put there into an archive.
     ///
     /// # Errors

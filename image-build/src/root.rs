@@ -39,6 +39,8 @@ pub struct RootInputs<'a> {
     pub programs: BTreeMap<String, PathBuf>,
     /// Where shared libraries are looked for.
     pub library_folders: Vec<PathBuf>,
+    /// Firmware that drivers load into devices: its name below /lib/firmware → file of this machine.
+    pub firmware: BTreeMap<String, PathBuf>,
     /// Policies that come with the host.
     pub plugins: Vec<PathBuf>,
     /// minisign public keys, one per line.
@@ -81,6 +83,9 @@ impl Root {
         }
         for (path, file) in libraries {
             archive.copy(&path, 0o755, &file)?;
+        }
+        for (name, file) in &inputs.firmware {
+            archive.copy(&format!("/lib/firmware/{name}"), 0o644, file)?;
         }
         for plugin in &inputs.plugins {
             let name = plugin.file_name().unwrap_or_default().to_string_lossy();

@@ -1,6 +1,6 @@
 //! `cargo xtask image`: brings the builder of the host image what it needs, and shows what it made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -9,9 +9,11 @@ use image_build::{
     BuildError, Built, Ingredient, Inputs, Kernel, Root, RootInputs, SignEfi, SigningKey,
     VariantFile,
 };
-use image_format::Release;
+use image_format::{ArtifactKind, Release};
+use types::Sha256Digest;
 
 use crate::command::Invocation;
+use crate::firmware::Firmware;
 use crate::packages::{self, Suite};
 use crate::setup::{self, Purpose};
 use crate::{build, paths, progress, targets};
@@ -34,6 +36,9 @@ pub struct Options {
     /// The least security version that a host takes once this release was found good [default: none is refused]
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub minimum_security_version: u32,
+    /// A folder laid out as /lib/firmware; what the image's drivers ask for is taken from it. May be given again.
+    #[arg(long, value_name = "FOLDER")]
+    pub firmware: Vec<PathBuf>,
     /// minisign secret key, without a password, that signs the release [default: a developer's key made once in target/ashlar/keys]
     #[arg(long, value_name = "FILE")]
     pub sign_key: Option<PathBuf>,
@@ -62,6 +67,7 @@ pub struct Materials {
     first: PathBuf,
     plugins: Vec<PathBuf>,
     programs: BTreeMap<String, PathBuf>,
+    firmware: BTreeMap<String, PathBuf>,
     ingredients: Vec<Ingredient>,
     sign: Option<Box<SignEfi>>,
     state_schema: u64,
@@ -101,7 +107,9 @@ pub fn run(options: Options) -> Result<()> {
         (Some(key), Some(certificate)) => Some(SecureBoot { key, certificate }),
         _ => None,
     };
-    let materials = Materials::gather(&options.variant, options.sign_key.as_deref(), secure_boot)?;
+    let mut materials =
+        Materials::gather(&options.variant, options.sign_key.as_deref(), secure_boot)?;
+    materials.add_firmware(&options.firmware)?;
     let out = match options.out {
         Some(out) => out,
         None => paths::out_dir("image")?,
@@ -118,8 +126,12 @@ pub fn run(options: Options) -> Result<()> {
         materials.build(&edition, &out, |_| {})
     })?;
     show(&built);
+    materials.show(&built);
     Ok(())
 }
+
+/// The goals for the compressed disk image of a variant, MiB.
+const GOALS: &[(&str, u64)] = &[("metal", 64), ("cloud", 64), ("lab", 40)];
 
 impl Materials {
     /// Builds the daemon and its policies, and gets the packages of a variant.
@@ -157,6 +169,7 @@ impl Materials {
         let state_schema = Invocation::new(&ashlard).args(["state", "schema"]).read()?;
         Ok(Self {
             programs,
+            firmware: BTreeMap::new(),
             ingredients,
             sign: secure_boot.map(|files| signer(files, epoch)).transpose()?,
             stub: boot.join("linuxx64.efi.stub"),
@@ -173,6 +186,63 @@ impl Materials {
             kernel,
             plugins,
         })
+    }
+
+    /// Adds the firmware that the drivers ask for, from folders laid out as /lib/firmware; says what is in none of them.
+    fn add_firmware(&mut self, folders: &[PathBuf]) -> Result<()> {
+        let modules = self.kernel.files(&self.variant.all_modules(&self.kernel))?;
+        let firmware = Firmware::gather(&modules, folders)?;
+        if let Some(note) = firmware.note() {
+            progress::note(note);
+        }
+        for (name, file) in &firmware.found {
+            let content =
+                std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            self.ingredients.push(Ingredient {
+                ecosystem: "generic",
+                name: name.clone(),
+                version: Sha256Digest::of(&content).to_string(),
+            });
+        }
+        self.firmware = firmware.found;
+        Ok(())
+    }
+
+    /// What the image consists of, and whether it is as small as it is meant to be.
+    fn show(&self, built: &Built) {
+        let count = |ecosystem: &str| {
+            let of = self
+                .ingredients
+                .iter()
+                .filter(|part| part.ecosystem == ecosystem);
+            of.map(|part| format!("{} {}", part.name, part.version))
+                .collect::<BTreeSet<_>>()
+        };
+        let packages = count("deb");
+        println!(
+            "\n{} Debian packages, {} crates, {} firmware files:",
+            packages.len(),
+            count("cargo").len(),
+            self.firmware.len()
+        );
+        for package in packages {
+            println!("  {package}");
+        }
+        let goal = GOALS
+            .iter()
+            .find(|(name, _)| *name == self.variant.name.as_str());
+        let disk = built.manifest.artifact(ArtifactKind::Disk);
+        if let (Some((_, goal)), Some(disk)) = (goal, disk) {
+            let verdict = if disk.size <= goal << 20 {
+                "met"
+            } else {
+                "NOT met"
+            };
+            println!(
+                "disk image {:.1} MiB compressed (goal {goal} MiB: {verdict})",
+                mib(disk.size)
+            );
+        }
     }
 
     /// Builds one release of these materials into `out`.
@@ -197,6 +267,7 @@ impl Materials {
                 daemon: self.daemon.clone(),
                 first: self.first.clone(),
                 programs: self.programs.clone(),
+                firmware: self.firmware.clone(),
                 library_folders: packages::library_folders(),
                 plugins: self.plugins.clone(),
                 trusted_keys: format!("{}\n", self.key.public()?),
@@ -368,6 +439,13 @@ fn write_private(file: &Path, text: &str) -> Result<()> {
         .open(file)
         .and_then(|mut to| to.write_all(text.as_bytes()))
         .with_context(|| format!("cannot write the key {}", file.display()))
+}
+
+/// Bytes as MiB, exact enough for people.
+pub fn mib(bytes: u64) -> f64 {
+    #[allow(clippy::cast_precision_loss)]
+    let kib = (bytes >> 10) as f64;
+    kib / 1024.0
 }
 
 fn show(built: &Built) {

@@ -9,6 +9,7 @@ mod bench;
 mod build;
 mod check;
 pub mod command;
+mod firmware;
 pub mod guest;
 mod hash;
 pub mod host;

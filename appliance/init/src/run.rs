@@ -119,11 +119,12 @@ struct Init {
 
 impl Init {
     async fn boot() -> Self {
-        let terminals = Rc::new(Terminals::open().0);
+        let terminals = Rc::new(Terminals::open());
         let teller = Rc::clone(&terminals);
         let machine = boot::boot(&move |text| tell(&teller, text));
         // Opened anew: device files are there only now.
-        let (terminals, keys) = Terminals::open();
+        let terminals = Terminals::open();
+        let keys = terminals.keys();
         let mut init = Self {
             machine,
             terminals: Rc::new(terminals),
@@ -316,7 +317,8 @@ impl Init {
         Then::Nothing
     }
 
-    fn start_network(&mut self) {
+    /// The network as the configuration wants it, with the modules loaded that it takes.
+    fn network_plan(&mut self) -> uplink::Plan {
         let plan = config::network_plan(&self.machine.chosen.config, &self.machine.hostname());
         if let Some(modules) = &mut self.machine.modules {
             let needed: Vec<&str> = plan.modules().collect();
@@ -331,6 +333,11 @@ impl Init {
                 ));
             }
         }
+        plan
+    }
+
+    fn start_network(&mut self) {
+        let plan = self.network_plan();
         match uplink::Uplink::start(plan, uplink::Options::default()) {
             Ok(handle) => self.uplink = Some(handle),
             Err(error) => {
@@ -365,7 +372,7 @@ impl Init {
         candidates.url = Some(text);
         self.machine.chosen = host_config::choose(&candidates);
         self.machine.note_configuration();
-        let plan = config::network_plan(&self.machine.chosen.config, &self.machine.hostname());
+        let plan = self.network_plan();
         let _ = host::settings::host_name(&self.machine.hostname());
         if let Some(uplink) = &self.uplink {
             let _ = uplink.reapply(plan).await;

@@ -16,9 +16,8 @@ pub(crate) struct Terminals {
 }
 
 impl Terminals {
-    /// Opens what there is; keys typed on any of them arrive at the receiver.
-    pub fn open() -> (Self, mpsc::Receiver<u8>) {
-        let (keys, typed) = mpsc::channel(64);
+    /// Opens what there is.
+    pub fn open() -> Self {
         let console_is_serial =
             std::fs::read_to_string("/sys/class/tty/console/active").is_ok_and(|active| {
                 active
@@ -36,12 +35,18 @@ impl Terminals {
                 continue;
             };
             immediate(&file);
-            if let Ok(reader) = file.try_clone() {
-                listen(reader, keys.clone());
-            }
             files.push(file);
         }
-        (Self { files }, typed)
+        Self { files }
+    }
+
+    /// Keys that are typed on any of them. To be asked for once: whoever listened before gets the next key and drops it.
+    pub fn keys(&self) -> mpsc::Receiver<u8> {
+        let (keys, typed) = mpsc::channel(64);
+        for reader in self.files.iter().filter_map(|file| file.try_clone().ok()) {
+            listen(reader, keys.clone());
+        }
+        typed
     }
 
     /// Shows a text on all of them; a terminal that fails is passed over.

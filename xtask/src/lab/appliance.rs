@@ -1,6 +1,7 @@
 //! The host image in emulated machines: flashed, booted, updated, broken and mended, as an operator would see it.
 
 mod machine;
+mod network;
 mod power_cut;
 mod releases;
 mod scenarios;

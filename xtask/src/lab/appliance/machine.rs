@@ -1,7 +1,9 @@
 //! One emulated machine with UEFI, its console in a file, and the command line of the product pointed at it from outside.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread::sleep;
@@ -36,14 +38,61 @@ pub struct Parts {
     pub iso: Option<PathBuf>,
     /// A kernel and an initramfs started directly, with a command line.
     pub kernel: Option<(PathBuf, PathBuf, String)>,
-    /// Whether it has no network card.
-    pub no_network: bool,
+    /// Its network cards and what they are plugged into.
+    pub network: Network,
     /// Writes to the first disk are logged here.
     pub log_writes: Option<PathBuf>,
     /// Whether only images signed by Debian's public test key boot.
     pub secure_boot: bool,
     /// The folder of a TPM's state: it has one then.
     pub tpm: Option<PathBuf>,
+}
+
+/// The network of a machine.
+#[derive(Default)]
+pub enum Network {
+    /// One card.
+    #[default]
+    One,
+    /// No card.
+    None,
+    /// Two cards on one switch, with the hardware addresses [`CARDS`].
+    Two,
+    /// One card that the firmware boots from: a folder of files, and the one that boots.
+    Boot(PathBuf, String),
+}
+
+/// Hardware addresses of [`Network::Two`].
+pub const CARDS: [&str; 2] = ["52:54:00:00:00:01", "52:54:00:00:00:02"];
+
+impl Network {
+    /// What the emulator is told; `port` of this machine leads to the API.
+    fn arguments(&self, port: u16) -> Vec<String> {
+        let user = format!("user,id=n0,hostfwd=tcp:127.0.0.1:{port}-:7443");
+        let card = |on: &str, more: &str| format!("virtio-net-pci,netdev={on},romfile={more}");
+        let told = match self {
+            Self::None => Vec::new(),
+            Self::One => vec![("-netdev", user), ("-device", card("n0", ""))],
+            Self::Two => {
+                let port = |id: &str, to: &str| format!("hubport,id={id},hubid=0{to}");
+                vec![
+                    ("-netdev", user),
+                    ("-netdev", port("h0", ",netdev=n0")),
+                    ("-netdev", port("h1", "")),
+                    ("-netdev", port("h2", "")),
+                    ("-device", card("h1", &format!(",mac={}", CARDS[0]))),
+                    ("-device", card("h2", &format!(",mac={}", CARDS[1]))),
+                ]
+            }
+            Self::Boot(folder, file) => {
+                let user = format!("{user},tftp={},bootfile={file}", folder.display());
+                vec![("-netdev", user), ("-device", card("n0", ",bootindex=0"))]
+            }
+        };
+        told.into_iter()
+            .flat_map(|(option, value)| [option.to_owned(), value])
+            .collect()
+    }
 }
 
 /// A disk of a machine.
@@ -116,6 +165,8 @@ pub struct Machine {
     qemu: Group,
     _tpm: Option<Group>,
     console: PathBuf,
+    line: UnixStream,
+    monitor: PathBuf,
     port: u16,
     config: PathBuf,
     started: Instant,
@@ -125,6 +176,10 @@ impl Machine {
     /// Switches a machine on.
     pub fn start(stage: &Stage, name: &str, parts: &Parts) -> Result<Self> {
         let console = stage.file(&format!("{name}.log"));
+        let (line, monitor) = (
+            stage.file(&format!("{name}.line")),
+            stage.file(&format!("{name}.monitor")),
+        );
         let port = free_port()?;
         let (firmware, vars) = if parts.secure_boot {
             let vars = stage.file("secure-vars.fd");
@@ -162,7 +217,16 @@ impl Machine {
                 "none",
                 "-nodefaults",
             ])
-            .args(["-serial", &format!("file:{}", console.display())])
+            // It starts when somebody listens to its console.
+            .args([
+                "-chardev",
+                &format!("socket,id=console,path={},server=on", line.display()),
+            ])
+            .args(["-serial", "chardev:console"])
+            .args([
+                "-qmp",
+                &format!("unix:{},server=on,wait=off", monitor.display()),
+            ])
             .args(["-device", "i6300esb", "-device", "virtio-rng-pci"])
             .within(LIMIT + Duration::from_secs(20));
         if parts.kernel.is_none() {
@@ -215,15 +279,7 @@ impl Machine {
                 .arg(initramfs)
                 .args(["-append", command_line]);
         }
-        if !parts.no_network {
-            let forward = format!("user,id=n0,hostfwd=tcp:127.0.0.1:{port}-:7443");
-            qemu = qemu.args([
-                "-netdev",
-                &forward,
-                "-device",
-                "virtio-net-pci,netdev=n0,romfile=",
-            ]);
-        }
+        qemu = qemu.args(parts.network.arguments(port));
         if parts.secure_boot {
             qemu = qemu.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
         }
@@ -244,10 +300,17 @@ impl Machine {
                 ]);
         }
         let errors = fs::File::create(stage.file(&format!("{name}-qemu.log")))?;
+        let mut qemu = qemu.spawn(Stdio::null(), errors.into())?;
+        let line = connect(&mut qemu, &line)?;
+        let (mut said, mut kept) = (line.try_clone()?, fs::File::create(&console)?);
+        // Ends with the machine.
+        std::thread::spawn(move || std::io::copy(&mut said, &mut kept));
         Ok(Self {
-            qemu: qemu.spawn(Stdio::null(), errors.into())?,
+            qemu,
             _tpm: tpm,
             console,
+            line,
+            monitor,
             port,
             config: stage.file("config"),
             started: Instant::now(),
@@ -277,6 +340,33 @@ impl Machine {
                 self.last_words()
             );
             sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    /// Types on its serial console.
+    pub fn type_keys(&self, keys: &str) -> Result<()> {
+        (&self.line)
+            .write_all(keys.as_bytes())
+            .context("cannot type on the machine's console")
+    }
+
+    /// Presses its power button (QEMU, "QMP Reference Manual", system_powerdown).
+    pub fn press_power(&self) -> Result<()> {
+        let monitor =
+            UnixStream::connect(&self.monitor).context("cannot reach the machine's monitor")?;
+        monitor.set_read_timeout(Some(Duration::from_secs(20)))?;
+        let mut answers = BufReader::new(monitor.try_clone()?);
+        let mut line = String::new();
+        answers.read_line(&mut line)?;
+        for command in ["qmp_capabilities", "system_powerdown"] {
+            (&monitor).write_all(format!("{{\"execute\": \"{command}\"}}\n").as_bytes())?;
+            line.clear();
+            answers.read_line(&mut line)?;
+            ensure!(
+                !line.contains("\"error\""),
+                "the monitor refused {command}: {line}"
+            );
         }
         Ok(())
     }
@@ -469,6 +559,22 @@ impl Machine {
             }
             _ => bail!("no fault of {what} that says {words:?}: {faults:?}"),
         }
+    }
+}
+
+/// The other end of a machine's console, once it opens it.
+fn connect(qemu: &mut Group, path: &Path) -> Result<UnixStream> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match UnixStream::connect(path) {
+            Ok(line) => return Ok(line),
+            Err(error) => ensure!(
+                Instant::now() < deadline && !qemu.has_ended()?,
+                "the machine does not open its console {}: {error}",
+                path.display()
+            ),
+        }
+        sleep(LOOK);
     }
 }
 

@@ -8,7 +8,7 @@ use image_build::{Built, Root};
 use image_format::ArtifactKind;
 
 use crate::command::Invocation;
-use crate::image::{Edition, Materials, SecureBoot};
+use crate::image::{Edition, Materials, SecureBoot, mib};
 use crate::lab::linux_guest;
 use crate::{paths, progress, targets};
 
@@ -16,6 +16,9 @@ use crate::{paths, progress, targets};
 const LEVEL: i32 = 3;
 /// A daemon that never answers.
 const HANGS: &str = "#include <unistd.h>\nint main(void) { for (;;) pause(); }\n";
+
+/// A daemon that stops its parent, the first process, as a debugger would (ptrace(2)), and holds it there.
+const STOPS_ITS_PARENT: &str = "#include <sys/ptrace.h>\n#include <unistd.h>\nint main(void) { ptrace(PTRACE_ATTACH, getppid(), 0, 0); for (;;) pause(); }\n";
 
 /// All of them.
 pub struct Releases {
@@ -27,6 +30,8 @@ pub struct Releases {
     pub panics: Built,
     /// Its daemon does nothing.
     pub hangs: Built,
+    /// Its first process stands still as soon as the daemon is started.
+    pub stands_still: Built,
     /// One of its policies is broken.
     pub unwell: Built,
     /// The first one, signed for Secure Boot by Debian's public test key.
@@ -43,7 +48,8 @@ impl Releases {
         let materials = Materials::gather("lab", None, None)?;
         let dir = paths::out_dir("lab/releases")?;
         progress::quiet_step("build the releases of the lab", || {
-            let hangs = hanging_daemon(&dir)?;
+            let hangs = program(&dir, "hangs", HANGS)?;
+            let stops = program(&dir, "stops", STOPS_ITS_PARENT)?;
             let make =
                 |version: &str, command_line: &str, security: u32, change: &dyn Fn(&mut Root)| {
                     let edition = Edition {
@@ -78,18 +84,8 @@ impl Releases {
             Ok(Self {
                 better: make("0.2.0", "", 3, &|_| {})?,
                 panics: make("0.3.0", "rdinit=/nonexistent", 3, &|_| {})?,
-                hangs: make("0.4.0", "", 3, &|root| {
-                    // The first process is the true one; the daemon that it starts is not.
-                    let daemon = root
-                        .archive
-                        .files()
-                        .find(|(path, _)| *path == "usr/bin/ashlard")
-                        .map(|(_, data)| data.to_vec());
-                    root.archive
-                        .file("/usr/bin/first", 0o755, daemon.unwrap_or_default());
-                    root.archive.link("/init", "usr/bin/first");
-                    root.archive.file("/usr/bin/ashlard", 0o755, hangs.clone());
-                })?,
+                hangs: make("0.4.0", "", 3, &|root| instead_of_daemon(root, &hangs))?,
+                stands_still: make("0.6.0", "", 3, &|root| instead_of_daemon(root, &stops))?,
                 unwell: make("0.5.0", "", 3, &|root| {
                     root.archive.file(
                         "/usr/share/ashlar/plugins/scheduler-basic.wasm",
@@ -143,13 +139,6 @@ impl Releases {
     }
 }
 
-fn mib(bytes: u64) -> f64 {
-    // A few MiB: exact enough.
-    #[allow(clippy::cast_precision_loss)]
-    let kib = (bytes >> 10) as f64;
-    kib / 1024.0
-}
-
 /// The key that Debian's firmware for tests knows; everybody has it.
 fn test_key(dir: &Path) -> Result<SecureBoot> {
     let key = dir.join("test.key");
@@ -170,9 +159,23 @@ fn test_key(dir: &Path) -> Result<SecureBoot> {
     })
 }
 
-fn hanging_daemon(dir: &Path) -> Result<Vec<u8>> {
-    let (source, program) = (dir.join("hangs.c"), dir.join("hangs"));
-    fs::write(&source, HANGS).context("cannot write a program")?;
+/// The first process is the true one; the daemon that it starts is another program.
+fn instead_of_daemon(root: &mut Root, program: &[u8]) {
+    let daemon = root
+        .archive
+        .files()
+        .find(|(path, _)| *path == "usr/bin/ashlard")
+        .map(|(_, data)| data.to_vec());
+    root.archive
+        .file("/usr/bin/first", 0o755, daemon.unwrap_or_default());
+    root.archive.link("/init", "usr/bin/first");
+    root.archive
+        .file("/usr/bin/ashlard", 0o755, program.to_vec());
+}
+
+fn program(dir: &Path, name: &str, text: &str) -> Result<Vec<u8>> {
+    let (source, program) = (dir.join(format!("{name}.c")), dir.join(name));
+    fs::write(&source, text).context("cannot write a program")?;
     Invocation::new("cc")
         .args(["-static", "-O1", "-o"])
         .args([&program, &source])

@@ -9,9 +9,9 @@ use anyhow::{Context, Result, ensure};
 use image_build::Built;
 use image_format::ArtifactKind;
 
-use super::machine::{BOOT, Disk, Machine, Parts, Stage, WELL};
-use super::power_cut;
+use super::machine::{BOOT, CARDS, Disk, Machine, Network, Parts, Stage, WELL};
 use super::releases::Releases;
+use super::{network, power_cut};
 
 /// Bytes of a scenario's disk: sparse.
 const DISK: u64 = 3 << 30;
@@ -39,6 +39,26 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "power-cut",
         proves: "a power cut at any write of an update leaves a host that boots one slot whole",
         run: power_cuts,
+    },
+    Scenario {
+        name: "watchdog",
+        proves: "a machine whose first process stands still is reset, and ends on the slot from before",
+        run: watchdog,
+    },
+    Scenario {
+        name: "network",
+        proves: "configured by a URL over two bonded cards and a VLAN, the clock set by a server; booted by the firmware from the network",
+        run: networks,
+    },
+    Scenario {
+        name: "screen",
+        proves: "what is typed at the machine counts, and so does its power button",
+        run: screen,
+    },
+    Scenario {
+        name: "locked",
+        proves: "data is encrypted by a key that the operator keeps, and gives over the API or on a volume",
+        run: locked,
     },
     Scenario {
         name: "secure-boot",
@@ -215,7 +235,16 @@ fn life(releases: &Releases, notes: &mut Vec<String>) -> Result<()> {
 
     // The whole host: the guest is started again.
     let start = machine.uptime();
-    machine.cli(&["host", "update", &manifest(&releases.better)?])?;
+    let folder = releases.better.manifest_file.parent();
+    let server = network::Files::serve(folder.context("no folder")?)?;
+    let file = releases.better.manifest_file.file_name();
+    let url = format!(
+        "http://127.0.0.1:{}/{}",
+        server.port,
+        file.unwrap_or_default().to_string_lossy()
+    );
+    machine.cli(&["host", "update", &url])?;
+    drop(server);
     let took = machine.uptime() - start;
     notes.push(format!(
         "update, with the reboot, to good: {:.1} s",
@@ -450,6 +479,277 @@ fn encrypted(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
+fn watchdog(releases: &Releases, notes: &mut Vec<String>) -> Result<()> {
+    let stage = Stage::new("watchdog")?;
+    let disk = flashed(
+        releases,
+        &stage,
+        "disk",
+        "version = 1\n[shutdown]\ngrace_s = 0\n",
+    )?;
+    let mut machine = Machine::start(&stage, "watchdog", &on(&disk))?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.enroll()?;
+    // One try is enough: each waits for the watchdog.
+    let manifest = manifest(&releases.stands_still)?;
+    machine.cli(&["host", "update", &manifest, "--no-reboot", "--tries", "1"])?;
+    let start = machine.uptime();
+    machine.cli(&["host", "apply"])?;
+    machine.wait_for("this slot is on trial", 1, BOOT)?;
+    machine.wait_for(
+        "the update failed, and this is the slot from before",
+        1,
+        BOOT,
+    )?;
+    notes.push(format!(
+        "an update whose first process stands still, to the slot from before: {:.0} s",
+        (machine.uptime() - start).as_secs_f64()
+    ));
+    machine.wait_until_well("A")?;
+    machine.cut();
+    stage.clean();
+    Ok(())
+}
+
+fn locked(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
+    let stage = Stage::new("locked")?;
+    let disk = stage.blank("disk.img", DISK)?;
+    let boot = |name: &str, disks: &[&Path]| -> Result<Machine> {
+        Machine::start(
+            &stage,
+            name,
+            &Parts {
+                disks: disks.iter().map(|disk| Disk::new(disk)).collect(),
+                kernel: Some(from_network(
+                    releases,
+                    "version = 1\n[storage]\ndata = \"serial:disk\"\nencryption = \"key\"\n",
+                )?),
+                ..Parts::default()
+            },
+        )
+    };
+    let (key, wrong, short) = (stage.file("key"), stage.file("wrong"), stage.file("short"));
+    fs::write(&key, [7; 64])?;
+    fs::write(&wrong, [8; 64])?;
+    fs::write(&short, [7; 31])?;
+    let unlock = |key: &Path| -> Result<[String; 4]> {
+        Ok(["host", "unlock", "--key-file", text(key)?].map(str::to_owned))
+    };
+
+    let mut machine = boot("first", &[&disk])?;
+    machine.wait_for("nobody gave its key", 1, BOOT)?;
+    machine.wait_for("the daemon is not well", 1, BOOT)?;
+    machine.enroll()?;
+    machine.has_fault("data", "is locked")?;
+    machine.refused(
+        &unlock(&short)?.each_ref().map(String::as_str),
+        &["31 bytes"],
+    )?;
+    machine.cli(&unlock(&key)?.each_ref().map(String::as_str))?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    let instance = run_probe(&machine, releases)?;
+    machine.refused(
+        &unlock(&key)?.each_ref().map(String::as_str),
+        &["open already"],
+    )?;
+    machine.cli(&["host", "shutdown"])?;
+    machine.wait_for_end(SOON)?;
+
+    // Another key opens nothing; the right one brings everything back.
+    let mut machine = boot("second", &[&disk])?;
+    machine.wait_for("the daemon is not well", 1, BOOT)?;
+    machine.moved()?;
+    machine.refused(
+        &unlock(&wrong)?.each_ref().map(String::as_str),
+        &["not the right one", "ashlar host unlock"],
+    )?;
+    machine.cli(&unlock(&key)?.each_ref().map(String::as_str))?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.cut();
+
+    // With a volume that has the key nobody needs to do anything.
+    let volume = stage.blank("volume.img", 4 << 20)?;
+    key_volume(&volume, &[7; 64])?;
+    let mut machine = boot("third", &[&disk, &volume])?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.moved()?;
+    let instances = machine.cli(&["ps", "--all"])?;
+    ensure!(
+        instances.to_string().contains(&instance),
+        "the instance is gone: {instances}"
+    );
+    machine.cut();
+    stage.clean();
+    Ok(())
+}
+
+/// A FAT volume with the key of a host's data.
+fn key_volume(volume: &Path, key: &[u8]) -> Result<()> {
+    let mut label = [b' '; 11];
+    let name = image_format::layout::KEY_VOLUME_LABEL.as_bytes();
+    label[..name.len()].copy_from_slice(name);
+    let mut file = fs::File::options().read(true).write(true).open(volume)?;
+    fatfs::format_volume(
+        &mut file,
+        fatfs::FormatVolumeOptions::new().volume_label(label),
+    )?;
+    let volume = fatfs::FileSystem::new(&mut file, fatfs::FsOptions::new())?;
+    volume
+        .root_dir()
+        .create_file(image_format::layout::KEY_VOLUME_FILE)?
+        .write_all(key)?;
+    volume.unmount()?;
+    Ok(())
+}
+
+fn screen(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
+    let stage = Stage::new("screen")?;
+    let disk = flashed(
+        releases,
+        &stage,
+        "disk",
+        "version = 1\nhostname = \"flashed\"\n[shutdown]\ngrace_s = 0\n",
+    )?;
+    let mut machine = Machine::start(&stage, "screen", &on(&disk))?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.enroll()?;
+    // Nothing happens by one key alone, and nothing without a yes.
+    for key in ["p", "c", "s", "b", "o"] {
+        machine.type_keys(key)?;
+        machine.type_keys("n")?;
+    }
+    machine.wait_for("not done", 5, SOON)?;
+    machine.type_keys("r")?;
+    machine.wait_for("trying again", 1, SOON)?;
+    machine.type_keys("p")?;
+    machine.type_keys("y")?;
+    machine.wait_for("slot B holds no image", 1, SOON)?;
+    machine.type_keys("t")?;
+    machine.type_keys("y")?;
+    machine.wait_for("enrol once   token ", 2, SOON)?;
+    // What was pushed is forgotten on demand.
+    let pushed = stage.file("pushed.toml");
+    fs::write(
+        &pushed,
+        "version = 1\nhostname = \"pushed\"\n[shutdown]\ngrace_s = 0\n",
+    )?;
+    machine.cli(&["host", "configuration", "push", text(&pushed)?])?;
+    machine.cli(&["host", "reboot"])?;
+    machine.wait_for("  pushed   ah-", 1, BOOT)?;
+    machine.type_keys("c")?;
+    machine.type_keys("y")?;
+    let before = machine.console().matches("  flashed   ah-").count();
+    machine.wait_for("  flashed   ah-", before + 1, BOOT)?;
+    machine.press_power()?;
+    machine.wait_for("asked at the machine to power off", 1, SOON)?;
+    machine.wait_for_end(SOON)?;
+    stage.clean();
+    Ok(())
+}
+
+fn networks(releases: &Releases, notes: &mut Vec<String>) -> Result<()> {
+    let stage = Stage::new("network")?;
+    // Its own network: the time server's port is nobody else's there.
+    let apart = std::thread::scope(|scope| {
+        let run = || -> Result<()> {
+            if !network::apart()? {
+                notes.push("no time server was tried: that needs root".to_owned());
+                return Ok(());
+            }
+            configured_by_url(releases, &stage)
+        };
+        scope.spawn(run).join()
+    });
+    apart.map_err(|_| anyhow::anyhow!("a scenario's thread panicked"))??;
+
+    // The firmware itself gets the image, and needs nothing else.
+    let disk = stage.blank("disk.img", DISK)?;
+    let image = releases.file(&releases.first, ArtifactKind::Uki)?;
+    let file = image.file_name().unwrap_or_default().to_string_lossy();
+    let folder = image.parent().context("no folder")?;
+    let mut machine = Machine::start(
+        &stage,
+        "pxe",
+        &Parts {
+            network: Network::Boot(folder.to_owned(), file.into_owned()),
+            ..on(&disk)
+        },
+    )?;
+    machine.wait_for(WELL, 1, BOOT * 2)?;
+    machine.enroll()?;
+    machine.cut();
+    stage.clean();
+    Ok(())
+}
+
+fn configured_by_url(releases: &Releases, stage: &Stage) -> Result<()> {
+    let folder = stage.file("served");
+    fs::create_dir_all(&folder)?;
+    let [one, two] = CARDS;
+    let configuration = format!(
+        "version = 1
+hostname = \"fetched\"
+[time]
+servers = [\"10.0.2.2\"]
+[kernel]
+hugepages_2m = 8
+[[network.interface]]
+name = \"left\"
+match = {{ mac = \"{one}\" }}
+[[network.interface]]
+name = \"right\"
+match = {{ mac = \"{two}\" }}
+[[network.bond]]
+name = \"both\"
+members = [\"left\", \"right\"]
+mode = \"active-backup\"
+addresses = [\"10.0.2.15/24\"]
+gateways = [\"10.0.2.2\"]
+[[network.vlan]]
+name = \"tagged\"
+parent = \"both\"
+id = 7
+addresses = [\"10.7.0.1/24\"]
+"
+    );
+    fs::write(folder.join("host.toml"), configuration)?;
+    let server = network::Files::serve(&folder)?;
+    let _time = network::TimeServer::start(Duration::from_secs(100_000))?;
+    let disk = stage.blank("url.img", DISK)?;
+    let (kernel, initramfs, command_line) = from_network(releases, "")?;
+    let command_line = command_line
+        .split(" ashlar.config=")
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    let url = format!("http://10.0.2.2:{}/host.toml", server.port);
+    let mut machine = Machine::start(
+        stage,
+        "url",
+        &Parts {
+            kernel: Some((
+                kernel,
+                initramfs,
+                format!("{command_line} ashlar.config-url={url}"),
+            )),
+            network: Network::Two,
+            ..on(&disk)
+        },
+    )?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.wait_for("the clock was set by +", 1, SOON)?;
+    machine.wait_for("both: 10.0.2.15/24", 1, SOON)?;
+    machine.wait_for("tagged: 10.7.0.1/24", 1, SOON)?;
+    machine.enroll()?;
+    let system = machine.health()?;
+    ensure!(
+        system["hostname"] == "fetched" && system["faults"].as_array().is_none_or(Vec::is_empty),
+        "{system}"
+    );
+    machine.cli(&["host", "shutdown"])?;
+    machine.wait_for_end(SOON)
+}
+
 fn iso(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
     let stage = Stage::new("iso")?;
     let disk = stage.blank("disk.img", DISK)?;
@@ -532,7 +832,11 @@ fn broken(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
                 &Parts {
                     disks: disks.iter().map(|disk| Disk::new(disk)).collect(),
                     kernel: Some(from_network(releases, configuration)?),
-                    no_network,
+                    network: if no_network {
+                        Network::None
+                    } else {
+                        Network::One
+                    },
                     ..Parts::default()
                 },
             )
