@@ -620,7 +620,8 @@ fn screen(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
     }
     machine.wait_for("not done", 5, SOON)?;
     machine.type_keys("r")?;
-    machine.wait_for("trying again", 1, SOON)?;
+    machine.wait_for("it is started again", 1, SOON)?;
+    machine.wait_until_well("A")?;
     machine.type_keys("p")?;
     machine.type_keys("y")?;
     machine.wait_for("slot B holds no image", 1, SOON)?;
