@@ -454,6 +454,26 @@ impl Machine {
         }
     }
 
+    /// Waits until an instance runs.
+    pub fn wait_for_instance(&mut self, id: &str) -> Result<()> {
+        let deadline = Instant::now() + BOOT;
+        loop {
+            interrupt::check()?;
+            let shown = self.attempt(&["-o", "json", "show", id])?;
+            let state = serde_json::from_str::<Value>(&shown.out).unwrap_or_default();
+            if state["state"] == "Running" {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "instance {id} does not run: {}{}",
+                shown.out,
+                shown.err
+            );
+            sleep(LOOK);
+        }
+    }
+
     /// How it ended, and what it said.
     pub fn attempt(&self, args: &[&str]) -> Result<Output> {
         self.ashlar(args).capture()

@@ -71,6 +71,11 @@ pub const SCENARIOS: &[Scenario] = &[
         run: encrypted,
     },
     Scenario {
+        name: "full",
+        proves: "a host whose disk is full says so, boots, runs what it has, and works again once there is room",
+        run: full,
+    },
+    Scenario {
         name: "iso",
         proves: "virtual media boot a host that keeps its state on a blank disk",
         run: iso,
@@ -474,6 +479,92 @@ fn encrypted(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
     let mut machine = boot("stolen", "another-tpm")?;
     machine.wait_for("FAULT        data:", 1, BOOT)?;
     machine.wait_for("the daemon is not well", 1, BOOT)?;
+    machine.cut();
+    stage.clean();
+    Ok(())
+}
+
+fn full(releases: &Releases, notes: &mut Vec<String>) -> Result<()> {
+    let stage = Stage::new("full")?;
+    let disk = stage.blank("disk.img", 600 << 20)?;
+    let mut machine = Machine::start(
+        &stage,
+        "full",
+        &Parts {
+            kernel: Some(from_network(
+                releases,
+                "version = 1\n[shutdown]\ngrace_s = 0\n",
+            )?),
+            ..on(&disk)
+        },
+    )?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.enroll()?;
+    let instance = run_probe(&machine, releases)?;
+
+    // Ever smaller files, until nothing more fits.
+    let probe = text(&releases.probe)?;
+    let mut taken = Vec::new();
+    let mut said = String::new();
+    for mib in [256_u64, 128, 64, 32, 16, 8, 4, 2, 1, 1] {
+        let file = stage.blank("filling", mib << 20)?;
+        let name = format!("filling-{}", taken.len());
+        let import = [
+            "-o",
+            "json",
+            "images",
+            "import",
+            "--name",
+            &name,
+            "--kernel",
+            probe,
+            "--disk",
+            text(&file)?,
+        ];
+        let output = machine.attempt(&import)?;
+        if output.status.success() {
+            let image: serde_json::Value = serde_json::from_str(&output.out)?;
+            taken.push(image["id"].as_str().context("no image")?.to_owned());
+        } else {
+            said = output.err;
+        }
+    }
+    ensure!(
+        said.contains("No space left on device") || said.contains("full"),
+        "a full disk is not told: {said:?}"
+    );
+    notes.push(format!(
+        "a full disk: {} images fitted, then: {}",
+        taken.len(),
+        said.lines().next().unwrap_or_default()
+    ));
+
+    let before = machine.console().matches(WELL).count();
+    machine.cli(&["host", "reboot"])?;
+    machine.wait_for(WELL, before + 1, BOOT)?;
+    machine.wait_for_instance(&instance)?;
+    for id in &taken {
+        machine.cli(&["images", "rm", id])?;
+    }
+    machine.cli(&[
+        "images",
+        "import",
+        "--name",
+        "again",
+        "--kernel",
+        probe,
+        "--cmdline",
+        "probe=\"serve tcp=7\"",
+    ])?;
+    machine.cli(&[
+        "run",
+        "again",
+        "--memory",
+        "32M",
+        "--wait",
+        "--timeout",
+        "120",
+    ])?;
     machine.cut();
     stage.clean();
     Ok(())
