@@ -26,6 +26,10 @@ pub struct Kernel {
     /// Module file → the files it needs, the most basic last; paths are relative to `modules`.
     dependencies: BTreeMap<String, Vec<String>>,
     builtin: Vec<String>,
+    /// Module → what it wants before it, names or aliases.
+    before: BTreeMap<String, Vec<String>>,
+    /// Alias without a pattern in it → modules.
+    aliases: BTreeMap<String, Vec<String>>,
 }
 
 impl Kernel {
@@ -49,6 +53,8 @@ impl Kernel {
         Ok(Self {
             image: root.join("boot").join(format!("vmlinuz-{version}")),
             dependencies: parse_dependencies(&text("modules.dep")?),
+            before: parse_hints(&text("modules.softdep").unwrap_or_default()),
+            aliases: parse_aliases(&text("modules.alias").unwrap_or_default()),
             builtin: text("modules.builtin")?
                 .lines()
                 .map(str::to_owned)
@@ -58,8 +64,8 @@ impl Kernel {
         })
     }
 
-    /// The files of modules and of everything they need, in the order in which they can be loaded. Modules built into the kernel
-    /// are left out.
+    /// The files of modules, of everything they need, and of what those hint that they want (modprobe.d(5), "softdep"), in an order in
+    /// which they can be loaded. Modules built into the kernel are left out.
     ///
     /// # Errors
     /// There is no such module.
@@ -80,13 +86,32 @@ impl Kernel {
             let file = by_name.get(&name).ok_or_else(|| {
                 BuildError::new(format!("kernel {} has no module {name}", self.version))
             })?;
-            for file in self.dependencies[*file].iter().rev().chain([*file]) {
-                if seen.insert(file) {
-                    order.push(file.clone());
-                }
-            }
+            self.take(file, &by_name, &mut seen, &mut order);
         }
         Ok(order)
+    }
+
+    fn take(
+        &self,
+        file: &String,
+        by_name: &BTreeMap<String, &String>,
+        seen: &mut BTreeSet<String>,
+        order: &mut Vec<String>,
+    ) {
+        for file in self.dependencies[file].iter().rev().chain([file]) {
+            if !seen.insert(file.clone()) {
+                continue;
+            }
+            for wanted in self.before.get(&module_name(file)).into_iter().flatten() {
+                let named = by_name.get(&module_name(wanted)).copied();
+                let by_alias = self.aliases.get(wanted).into_iter().flatten();
+                let others = by_alias.filter_map(|name| by_name.get(name).copied());
+                for other in named.into_iter().chain(others) {
+                    self.take(other, by_name, seen, order);
+                }
+            }
+            order.push(file.clone());
+        }
     }
 
     /// The names of all modules below these folders, such as `kernel/drivers/net/ethernet/intel`.
@@ -195,6 +220,38 @@ fn parse_dependencies(text: &str) -> BTreeMap<String, Vec<String>> {
         .collect()
 }
 
+/// `softdep NAME pre: WANTED … post: …` per line.
+fn parse_hints(text: &str) -> BTreeMap<String, Vec<String>> {
+    let mut hints: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        if let (Some("softdep"), Some(name)) = (words.next(), words.next()) {
+            let before = words
+                .skip_while(|word| *word != "pre:")
+                .skip(1)
+                .take_while(|word| *word != "post:")
+                .map(str::to_owned);
+            hints.entry(module_name(name)).or_default().extend(before);
+        }
+    }
+    hints
+}
+
+/// `alias ALIAS NAME` per line; those with a pattern are about devices.
+fn parse_aliases(text: &str) -> BTreeMap<String, Vec<String>> {
+    let mut aliases: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let ["alias", alias, name] = words.as_slice()
+            && !alias.contains(['*', '?', '['])
+        {
+            let modules = aliases.entry((*alias).to_owned()).or_default();
+            modules.push(module_name(name));
+        }
+    }
+    aliases
+}
+
 /// `kernel/arch/x86/kvm/kvm-amd.ko.xz` → `kvm_amd`: the kernel itself takes `-` and `_` for the same.
 fn module_name(file: &str) -> String {
     let name = file.rsplit('/').next().unwrap_or(file);
@@ -248,6 +305,29 @@ mod tests {
         assert!(archive.contains("/lib/modules/1/kernel/a.ko"));
         let error = kernel.add_modules(&["e"], &mut archive).unwrap_err();
         assert_eq!(error.to_string(), "kernel 1 has no module e");
+    }
+
+    #[test]
+    fn what_a_module_hints_at_comes_along_before_it() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(kernel(folder.path()));
+        let modules = folder.path().join("lib/modules/1");
+        std::fs::write(
+            modules.join("modules.softdep"),
+            "softdep c pre: sums no-such post: a\n",
+        )
+        .unwrap();
+        std::fs::write(
+            modules.join("modules.alias"),
+            "alias sums a\nalias pci:v* a\n",
+        )
+        .unwrap();
+        let kernel = Kernel::open(folder.path()).unwrap();
+        // `a` needs both others, which are being taken already.
+        assert_eq!(
+            kernel.closure(&["c"]).unwrap(),
+            ["kernel/net/b-b.ko.xz", "kernel/a.ko", "kernel/net/c.ko"]
+        );
     }
 
     #[test]

@@ -73,12 +73,6 @@ impl Modules {
         if self.index.builtin.contains(&name) || self.loaded.contains(&name) {
             return Ok(());
         }
-        for other in self.index.before.get(&name).cloned().unwrap_or_default() {
-            // A hint: what is not there or fails is not missed.
-            if other != name && self.index.files.contains_key(&other) {
-                let _ = self.load(&other);
-            }
-        }
         let Some((file, needed)) = self.index.files.get(&name).cloned() else {
             let error = std::io::Error::from(std::io::ErrorKind::NotFound);
             return Err(Error::new(
@@ -87,9 +81,27 @@ impl Modules {
             ));
         };
         for file in needed.iter().rev().chain([&file]) {
+            self.load_before(&plain(module_name(file)));
             self.insert(file)?;
         }
         Ok(())
+    }
+
+    /// Loads what a module hints that it wants, by name or by what is in it. What is not there or fails is not missed.
+    fn load_before(&mut self, name: &str) {
+        if self.loaded.contains(name) {
+            return;
+        }
+        // Once, even if two want each other.
+        for wanted in self.index.before.remove(name).unwrap_or_default() {
+            let mut others: Vec<String> = self.index.matching(&wanted).map(str::to_owned).collect();
+            others.push(plain(&wanted));
+            for other in others.iter().filter(|other| *other != name) {
+                if self.index.files.contains_key(other) {
+                    let _ = self.load(other);
+                }
+            }
+        }
     }
 
     /// Loads the drivers of every device there is, again until no new device appears. Returns what failed, once each.
@@ -161,9 +173,8 @@ impl Index {
                     .skip_while(|word| *word != "pre:")
                     .skip(1)
                     .take_while(|word| *word != "post:")
-                    .map(plain)
-                    .collect();
-                index.before.insert(plain(name), before);
+                    .map(str::to_owned);
+                index.before.entry(plain(name)).or_default().extend(before);
             }
         }
         index.builtin = builtin
@@ -293,7 +304,7 @@ mod tests {
         let index = Index::parse(
             "kernel/a-a.ko.xz: kernel/b.ko\nkernel/b.ko:\n",
             "# comment\nalias pci:v1* a_a\nalias fs-b b\n",
-            "softdep a_a pre: b c post: d\n",
+            "softdep a_a pre: b c-c post: d\nsoftdep a_a pre: e\n",
             "kernel/e-e.ko\n",
         );
         assert_eq!(
@@ -301,7 +312,7 @@ mod tests {
             ("kernel/a-a.ko.xz".into(), vec!["kernel/b.ko".into()])
         );
         assert_eq!(index.matching("pci:v12").collect::<Vec<_>>(), ["a_a"]);
-        assert_eq!(index.before["a_a"], ["b", "c"]);
+        assert_eq!(index.before["a_a"], ["b", "c-c", "e"]);
         assert!(index.builtin.contains("e_e"));
     }
 
