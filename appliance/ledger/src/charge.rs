@@ -1,13 +1,14 @@
 //! A charge, and how far an interval has been charged.
 
-use crate::{UsageInterval, entry::id_bits};
+use crate::UsageInterval;
 use serde::{Deserialize, Serialize};
 use types::{
     ChargeId, Decimal, InstanceId, ModuleDigest, Money, PolicyFailure, PolicyIdentity,
     Sha256Digest, Timestamp, UsageId,
 };
 
-/// Decimals a charge is rounded to: a millionth of the currency's main unit. Invoices round their total once more.
+/// Decimals a charge is rounded to: a millionth of the currency's main unit. What is to be paid is rounded once more, where
+/// charges are settled.
 pub const AMOUNT_DECIMALS: u32 = 6;
 
 /// The price of some whole seconds of an interval.
@@ -97,6 +98,12 @@ impl Progress {
         }
     }
 
+    /// The id of the next charge of `interval`.
+    pub(crate) fn next_id(&self, interval: &UsageInterval) -> ChargeId {
+        let unique = format!("charge {} {}", interval.id, self.seconds);
+        ChargeId::generate(Sha256Digest::of(unique.as_bytes()).id_bits())
+    }
+
     /// The charge up to `seconds` after the opening, of which `money` is the rounded price of the whole segment.
     /// `None` when that is less than what the segment has been charged.
     pub(crate) fn charge(
@@ -112,9 +119,8 @@ impl Progress {
             .checked_sub(self.segment(policy).charged)
             .filter(|amount| !amount.is_sign_negative() || amount.is_zero())?;
         let key = interval.usage.key();
-        let unique = format!("charge {} {}", interval.id, self.seconds);
         Some(Charge {
-            id: ChargeId::generate(id_bits(&Sha256Digest::of(unique.as_bytes()))),
+            id: self.next_id(interval),
             interval: interval.id,
             resource: key.resource,
             meter: key.meter,
@@ -127,6 +133,14 @@ impl Progress {
             configuration_sha256: policy.configuration_sha256,
             fallback,
         })
+    }
+
+    /// Goes on after a `charge` that does not fit, if it reaches beyond what is charged; whether it does.
+    pub(crate) fn resume_after(&mut self, interval: &UsageInterval, charge: &Charge) -> bool {
+        let reached = charge.to.saturating_since(interval.from).as_secs();
+        let further = reached > self.seconds;
+        self.seconds = self.seconds.max(reached);
+        further
     }
 
     /// Notes that `charge` was made.
@@ -155,7 +169,7 @@ impl Progress {
         if interval.to.is_some_and(|end| charge.to > end) {
             return Err(format!("it ends at {}, after the interval", charge.to));
         }
-        if charge.money.amount.is_sign_negative() && !charge.money.amount.is_zero() {
+        if charge.money.is_negative() {
             return Err(format!("its amount is negative: {}", charge.money));
         }
         let policy = charge.identity();

@@ -146,7 +146,7 @@ impl Entry {
     /// Its id, made of its digest. The id of an opening entry is the id of the interval.
     #[must_use]
     pub fn id(&self) -> UsageId {
-        UsageId::generate(id_bits(&self.digest))
+        UsageId::generate(self.digest.id_bits())
     }
 
     fn digest_of(
@@ -160,13 +160,6 @@ impl Entry {
         })?;
         Ok(Sha256Digest::of(&bytes))
     }
-}
-
-/// The bits of an id that is determined by `digest`.
-pub(crate) fn id_bits(digest: &Sha256Digest) -> u128 {
-    let mut bits = [0_u8; 16];
-    bits.copy_from_slice(&digest.bytes()[..16]);
-    u128::from_le_bytes(bits)
 }
 
 /// The end of the chain.
@@ -215,6 +208,15 @@ impl Head {
             previous: self.digest,
             digest,
         })
+    }
+
+    /// The chain after an `entry` that does not fit, as that entry says it is.
+    pub(crate) fn resumed_at(&self, entry: &Entry) -> Self {
+        Self {
+            next: entry.sequence.saturating_add(1),
+            time: self.time.max(Some(entry.time)),
+            digest: entry.digest,
+        }
     }
 
     /// The chain with `entry` at its end.

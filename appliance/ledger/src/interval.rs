@@ -41,28 +41,42 @@ impl UsageInterval {
 pub fn intervals<'a>(
     entries: impl IntoIterator<Item = &'a Entry>,
 ) -> Result<Vec<UsageInterval>, LedgerError> {
-    let mut head = Head::default();
-    let mut all = Vec::new();
-    let mut open = Open::default();
+    let (mut head, mut reader) = (Head::default(), Reader::default());
     for entry in entries {
         head = head.advance(entry)?;
+        reader.read(entry)?;
+    }
+    Ok(reader.intervals)
+}
+
+/// Intervals as far as they were read.
+#[derive(Default)]
+pub(crate) struct Reader {
+    pub intervals: Vec<UsageInterval>,
+    open: Open,
+}
+
+impl Reader {
+    /// Takes `entry` in. What opens although it is open is an interval too.
+    pub(crate) fn read(&mut self, entry: &Entry) -> Result<(), LedgerError> {
         match &entry.event {
             Event::Opened { usage } => {
-                open.insert(usage.key(), entry.id(), all.len())?;
-                all.push(UsageInterval {
+                let position = self.intervals.len();
+                self.intervals.push(UsageInterval {
                     id: entry.id(),
                     usage: usage.clone(),
                     from: entry.time,
                     to: None,
                 });
+                self.open.insert(usage.key(), entry.id(), position)
             }
             Event::Closed { interval } => {
-                let position = open.remove(interval)?;
-                all[position].to = Some(entry.time);
+                let position = self.open.remove(interval)?;
+                self.intervals[position].to = Some(entry.time);
+                Ok(())
             }
         }
     }
-    Ok(all)
 }
 
 /// Positions of the open intervals, by id, and which key each of them occupies.
@@ -74,11 +88,11 @@ struct Open {
 
 impl Open {
     fn insert(&mut self, key: UsageKey, id: UsageId, position: usize) -> Result<(), LedgerError> {
-        if self.by_key.insert(key.clone(), id).is_some() {
-            return Err(LedgerError::AlreadyOpen(key));
+        self.by_id.insert(id, (key.clone(), position));
+        match self.by_key.insert(key.clone(), id) {
+            Some(_) => Err(LedgerError::AlreadyOpen(key)),
+            None => Ok(()),
         }
-        self.by_id.insert(id, (key, position));
-        Ok(())
     }
 
     fn remove(&mut self, id: &UsageId) -> Result<usize, LedgerError> {
@@ -86,7 +100,9 @@ impl Open {
             .by_id
             .remove(id)
             .ok_or(LedgerError::UnknownInterval(*id))?;
-        self.by_key.remove(&key);
+        if self.by_key.get(&key) == Some(id) {
+            self.by_key.remove(&key);
+        }
         Ok(position)
     }
 }

@@ -25,6 +25,7 @@
 
 #![forbid(unsafe_code)]
 
+mod audit;
 mod charge;
 mod entry;
 mod interval;
@@ -32,6 +33,7 @@ mod ledger;
 mod price_list;
 mod rating;
 
+pub use audit::{Audit, ChargedSegment};
 pub use charge::{AMOUNT_DECIMALS, Charge};
 pub use entry::{Change, Entry, Event, Usage, UsageKey};
 pub use interval::{UsageInterval, intervals};

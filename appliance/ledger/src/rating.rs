@@ -64,7 +64,7 @@ pub fn check_amounts(
                 money.currency
             ));
         }
-        if money.amount.is_sign_negative() && !money.amount.is_zero() {
+        if money.is_negative() {
             return Err(format!(
                 "the price of interval {interval} is negative: {money}"
             ));
@@ -152,9 +152,7 @@ impl Rater {
         let amounts = policy.rate(currency, &usage)?;
         check_amounts(currency, &usage, &amounts).map_err(invalid)?;
         let charge = |(due, money): (&Due<'_>, Money)| {
-            let mut rounded = money.amount.round_dp(AMOUNT_DECIMALS);
-            rounded.rescale(AMOUNT_DECIMALS);
-            let money = Money::new(rounded, money.currency);
+            let money = money.rounded(AMOUNT_DECIMALS);
             let charge =
                 due.progress
                     .charge(due.interval, due.seconds, &identity, money, after.cloned());

@@ -1,7 +1,7 @@
 //! Usage is counted once, charged once, and nobody can change it afterwards unnoticed.
 
 use ledger::{
-    Change, Charge, Entry, FailureKind, Ledger, LedgerError, ModuleDigest, PolicyFailure,
+    Audit, Change, Charge, Entry, FailureKind, Ledger, LedgerError, ModuleDigest, PolicyFailure,
     PolicyIdentity, PriceList, Prices, Rater, RatingInput, RatingPolicy, Usage, UsageKey,
     intervals,
 };
@@ -436,4 +436,63 @@ proptest! {
         let cut = Ledger::replay(&books.entries[..place], []).unwrap();
         prop_assert_ne!(cut.head(), books.ledger.head());
     }
+}
+
+#[test]
+fn an_audit_names_everything_that_is_wrong_and_goes_on() {
+    let mut books = Books::default();
+    let rater = Rater::built_in(price_list("0.1"));
+    for id in 1..=3 {
+        books.enter(Change::Open(instance(id)), at(0)).unwrap();
+    }
+    for tick in 1..=4 {
+        books.tick(&rater, at(tick * 60_000));
+    }
+    books
+        .enter(Change::Close(instance(2).key()), at(300_000))
+        .unwrap();
+    let clean = Audit::of(&books.entries, &books.charges);
+    assert_eq!(clean.faults, []);
+    assert_eq!(clean.intervals, intervals(&books.entries).unwrap());
+    assert!(clean.charged.values().all(|seconds| *seconds == 240));
+    let sums: Decimal = clean.segments.iter().map(|part| part.money.amount).sum();
+    assert_eq!((clean.segments.len(), sums), (3, books.total()));
+
+    // Altered, twice there, left out, charged twice, left out, for nothing known.
+    let mut entries = books.entries.clone();
+    entries[1].time = at(1);
+    entries.remove(0);
+    let mut charges = books.charges.clone();
+    let stray = |charge: &Charge| {
+        let mut stray = charge.clone();
+        stray.interval = types::UsageId::generate(7);
+        stray
+    };
+    charges.push(stray(&charges[0]));
+    let second = books.entries[1].id();
+    let third = books.entries[2].id();
+    let of = |id| move |charge: &&Charge| charge.interval == id;
+    let twice = charges.iter().find(of(second)).unwrap().clone();
+    charges.push(twice);
+    let gap = charges
+        .iter()
+        .position(|charge| charge.interval == third && charge.from == at(60_000));
+    charges.remove(gap.unwrap());
+    let audit = Audit::of(&entries, &charges);
+    let text: Vec<String> = audit.faults.iter().map(ToString::to_string).collect();
+    let first = books.entries[0].id().to_string();
+    for (count, part) in [
+        (1, "entry 0 should be here"),
+        (
+            1,
+            "u-00000000000000007 does not fit the usage ledger: the interval is unknown",
+        ),
+        (4, first.as_str()),
+        (1, third.to_string().as_str()),
+    ] {
+        let found = text.iter().filter(|line| line.contains(part)).count();
+        assert_eq!(found, count, "{part}: {text:#?}");
+    }
+    // The second interval begins a millisecond later now, so none of its charges fit.
+    assert!(text.iter().any(|line| line.contains(&second.to_string())));
 }

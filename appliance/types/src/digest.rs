@@ -26,6 +26,14 @@ impl Sha256Digest {
     pub const fn bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// The bits of an id that is determined by this digest: its first 16 bytes.
+    #[must_use]
+    pub fn id_bits(&self) -> u128 {
+        let mut bits = [0_u8; 16];
+        bits.copy_from_slice(&self.0[..16]);
+        u128::from_le_bytes(bits)
+    }
 }
 
 impl fmt::Display for Sha256Digest {

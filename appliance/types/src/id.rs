@@ -106,6 +106,14 @@ ids! {
     UsageId = "u-", "a usage id";
     /// A charge: a rated entry of the usage ledger.
     ChargeId = "chg-", "a charge id";
+    /// A settlement: an account's charges of an hour, summed up.
+    SettlementId = "stl-", "a settlement id";
+    /// A subscription: a resource paid for in advance.
+    SubscriptionId = "sub-", "a subscription id";
+    /// A purchase: of a term of a subscription, or of a change to it.
+    PurchaseId = "pur-", "a purchase id";
+    /// An invoice.
+    InvoiceId = "inv-", "an invoice id";
 }
 
 #[cfg(test)]

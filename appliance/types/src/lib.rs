@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+mod account;
+mod calendar;
 mod digest;
 mod id;
 mod mac;
@@ -14,10 +16,12 @@ mod policy;
 mod size;
 mod time;
 
+pub use account::AccountId;
+pub use calendar::{Month, UtcOffset};
 pub use digest::Sha256Digest;
 pub use id::{
-    ChargeId, DecisionId, DiskId, HostId, ImageId, InstanceId, InterfaceId, RuleId,
-    SecurityGroupId, UsageId, VpcId, VswitchId,
+    ChargeId, DecisionId, DiskId, HostId, ImageId, InstanceId, InterfaceId, InvoiceId, PurchaseId,
+    RuleId, SecurityGroupId, SettlementId, SubscriptionId, UsageId, VpcId, VswitchId,
 };
 pub use mac::MacAddress;
 pub use money::{Currency, CurrencyMismatch, Money};

@@ -61,9 +61,9 @@ pub struct Money {
     pub currency: Currency,
 }
 
-/// Two amounts in different currencies were to be added.
+/// Two amounts in different currencies were to be added or subtracted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cannot add an amount in {right} to one in {left}, or the sum is out of range")]
+#[error("cannot reckon an amount in {right} with one in {left}, or the result is out of range")]
 pub struct CurrencyMismatch {
     left: Currency,
     right: Currency,
@@ -85,6 +85,20 @@ impl Money {
         }
     }
 
+    /// Rounded half to even, written with exactly that many decimals.
+    #[must_use]
+    pub fn rounded(self, decimals: u32) -> Self {
+        let mut amount = self.amount.round_dp(decimals);
+        amount.rescale(decimals);
+        Self { amount, ..self }
+    }
+
+    /// Whether it is less than nothing.
+    #[must_use]
+    pub fn is_negative(&self) -> bool {
+        self.amount.is_sign_negative() && !self.amount.is_zero()
+    }
+
     /// The exact sum.
     ///
     /// # Errors
@@ -101,6 +115,17 @@ impl Money {
         Ok(Self {
             amount,
             currency: self.currency,
+        })
+    }
+
+    /// The exact difference, which may be negative.
+    ///
+    /// # Errors
+    /// As of [`checked_add`](Self::checked_add).
+    pub fn checked_sub(self, other: Self) -> Result<Self, CurrencyMismatch> {
+        self.checked_add(Self {
+            amount: -other.amount,
+            ..other
         })
     }
 }
@@ -129,6 +154,26 @@ mod tests {
                 .checked_add(tenth.checked_add(sum).unwrap())
                 .is_err()
         );
+    }
+
+    #[test]
+    fn rounds_half_to_even_and_keeps_its_decimals() {
+        for (text, decimals, rounded) in [
+            ("0.125", 2, "0.12"),
+            ("0.135", 2, "0.14"),
+            ("-0.125", 2, "-0.12"),
+            ("3", 2, "3.00"),
+            ("0.0000005", 6, "0.000000"),
+        ] {
+            let money = Money::new(text.parse().unwrap(), Currency::EUR).rounded(decimals);
+            assert_eq!(money.amount.to_string(), rounded);
+        }
+        let (one, two) = (Decimal::ONE, Decimal::TWO);
+        let less = Money::new(one, Currency::EUR).checked_sub(Money::new(two, Currency::EUR));
+        assert!(less.unwrap().is_negative());
+        assert!(!Money::new(-Decimal::ZERO, Currency::EUR).is_negative());
+        let other = Money::new(one, Currency::EUR).checked_sub(Money::new(two, Currency::USD));
+        assert!(other.is_err());
     }
 
     #[test]

@@ -51,6 +51,13 @@ impl Timestamp {
         let millis = i64::try_from(duration.as_millis()).ok()?;
         Self::from_unix_millis(self.0.checked_add(millis)?)
     }
+
+    /// That much earlier (whole milliseconds count); `None` before the year −9999.
+    #[must_use]
+    pub fn checked_sub(self, duration: Duration) -> Option<Self> {
+        let millis = i64::try_from(duration.as_millis()).ok()?;
+        Self::from_unix_millis(self.0.checked_sub(millis)?)
+    }
 }
 
 impl fmt::Display for Timestamp {
@@ -124,6 +131,8 @@ mod tests {
         assert_eq!(later.saturating_since(start), Duration::from_millis(1500));
         assert_eq!(start.saturating_since(later), Duration::ZERO);
         assert_eq!(start.checked_add(Duration::MAX), None);
+        assert_eq!(later.checked_sub(Duration::from_millis(1500)), Some(start));
+        assert_eq!(start.checked_sub(Duration::MAX), None);
         assert_eq!(Timestamp::from_unix_millis(i64::MAX), None);
     }
 }
