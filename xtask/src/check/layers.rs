@@ -12,6 +12,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "security-group",
             "placement",
             "ledger",
+            "billing",
             "virtio",
             "block",
             "pci",
@@ -46,6 +47,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// The natural edges within a layer: none of them closes a circle.
 const SAME_LAYER: &[(&str, &str)] = &[
     ("virtio", "pci"),
+    ("billing", "ledger"),
     ("network", "nft"),
     ("api", "control"),
     ("api-types", "types"),

@@ -1,0 +1,12 @@
+//! What is to be paid, when, and what happens if it is not.
+
+mod arrears;
+mod budget;
+mod common;
+mod invoice;
+mod settlement;
+mod shop;
+mod spot;
+mod subscription;
+mod verify;
+mod year;
