@@ -195,9 +195,13 @@ impl Shop {
         self.ledger = replayed;
         let invoiced: BTreeSet<Month> = records.invoices.iter().map(|it| it.month).collect();
         let closed = invoiced.last().map(|month| month.end());
+        let mut charges: BTreeMap<&AccountId, Vec<&Charge>> = BTreeMap::new();
+        for charge in &records.charges {
+            let owner = &records.owners[&charge.resource];
+            charges.entry(owner).or_default().push(charge);
+        }
         for (account, settler) in &mut self.settlers {
-            let of_account = |charge: &&Charge| records.owners[&charge.resource] == *account;
-            let charges = records.charges.iter().filter(of_account);
+            let charges = charges.remove(account).unwrap_or_default();
             let settlements = records.settlements.iter();
             let settlements = settlements.filter(|it| it.account == *account);
             let again =
