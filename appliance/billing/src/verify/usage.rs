@@ -126,7 +126,7 @@ fn without(spans: &[Span], others: &[Span], slack: Duration) -> Vec<Span> {
             if *start > reached {
                 rest.push((reached, Some(*start)));
             }
-            from = end.map(|end| end.max(reached));
+            from = *end;
         }
         rest.extend(
             from.filter(|from| to.is_none_or(|to| *from < to))

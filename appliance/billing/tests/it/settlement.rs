@@ -99,6 +99,19 @@ fn what_cannot_be_settled_is_named() {
             }
         );
     }
+    let hour = |settlement: &Settlement| SettlementError::Altered {
+        settlement: settlement.id,
+        what: "hour",
+    };
+    let mut shifted = due[0].clone();
+    (shifted.from, shifted.to) = (at(MINUTE), at(HOUR + MINUTE));
+    assert_eq!(settler.record(&shifted), Err(hour(&shifted)));
+    // It adds up, but one of its charges is for a later hour.
+    let mut early = due[0].clone();
+    early.charges.extend(due[1].charges.clone());
+    early.charges.sort_unstable();
+    (early.charged, early.payable) = (decimal("0.1"), decimal("0.1"));
+    assert_eq!(settler.record(&early), Err(hour(&early)));
     settler.record(&due[0]).unwrap();
     assert!(matches!(
         settler.record(&due[0]),

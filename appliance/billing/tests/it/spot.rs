@@ -94,6 +94,19 @@ fn who_pays_any_price_is_not_reclaimed_for_it() {
 }
 
 #[test]
+fn a_price_that_does_not_change_is_one_span() {
+    let prices = prices(&[(3 * HOUR, "0.30")]);
+    let it = lease(1, 0, SpotStrategy::SpotAsPriceGo);
+    let spans = it.priced(&prices, at(2 * HOUR), at(5 * HOUR)).unwrap();
+    assert_eq!((spans.len(), spans[0].price), (1, decimal("0.30")));
+    let spans = it.priced(&prices, at(-HOUR), at(5 * HOUR)).unwrap();
+    assert_eq!(
+        (spans.len(), spans[0].from, spans[0].to),
+        (2, at(0), at(HOUR))
+    );
+}
+
+#[test]
 fn a_strategy_has_its_ecs_name() {
     for (strategy, name) in [
         (SpotStrategy::NoSpot, "NoSpot"),

@@ -292,8 +292,9 @@ fn an_upgrade_costs_the_rest_and_a_downgrade_pays_it_back() {
         Err(SubscriptionError::Currency(_))
     ));
     // The clock went back: the change counts from the last one.
-    let (_, purchase) = up.change_plan(plan("small", "100"), at(0)).unwrap();
-    assert_eq!(purchase.at, at(8 * DAY));
+    let (back, purchase) = up.change_plan(plan("small", "100"), at(0)).unwrap();
+    assert_eq!((purchase.at, purchase.money), (at(8 * DAY), cny("-350.00")));
+    assert_eq!(back.terms()[0].pieces[0].to, at(8 * DAY));
 }
 
 /// What happens to a subscription.

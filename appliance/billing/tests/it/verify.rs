@@ -5,7 +5,8 @@ use crate::{
 use billing::{Order, Period, Plan, Report, Subscription, UsedSpan, ViolationKind as Kind};
 use ledger::{Change, PriceList, Rater, RatingPolicy, Usage, UsageKey};
 use types::{
-    ByteCount, Currency, Decimal, DiskId, InstanceId, SubscriptionId, Timestamp, UtcOffset,
+    ByteCount, ChargeId, Currency, Decimal, DiskId, InstanceId, SubscriptionId, Timestamp,
+    UtcOffset,
 };
 
 const THROUGH: i64 = 60 * DAY;
@@ -223,15 +224,19 @@ fn a_meter_that_was_opened_twice_overlaps() {
     let mut records = clean();
     let mut other = Shop::new(&[], at(0));
     other.enter(Change::Open(running(2)), at(30 * DAY));
+    other.enter(Change::Close(running(2).key()), at(31 * DAY));
+    other.enter(Change::Open(running(2)), at(35 * DAY));
     records.entries.extend(other.records.entries);
     let key = running(2).key().to_string();
     names(&records, Kind::Overlap, &key, "overlap from 2026-01-31");
+    // With the first, which still goes on, not with the second, which is over.
+    names(&records, Kind::Overlap, &key, "overlap from 2026-02-05");
     names(&records, Kind::Ledger, &key, "already open");
     names(
         &records,
         Kind::Uncharged,
         "u-",
-        "0 of 2592000 seconds of it are charged",
+        "0 of 2160000 seconds of it are charged",
     );
 }
 
@@ -277,6 +282,21 @@ fn an_altered_charge_is_named() {
     let mut records = clean.clone();
     records.charges[30].meter = "egress".to_owned();
     names(&records, Kind::Charge, &id, "it says it is for egress");
+
+    let mut records = clean.clone();
+    records.charges[30].id = ChargeId::generate(7);
+    names(
+        &records,
+        Kind::Charge,
+        "chg-00000000000000007",
+        &format!("has the id {id}"),
+    );
+    names(
+        &records,
+        Kind::Unsettled,
+        "chg-00000000000000007",
+        "no settlement has it",
+    );
 
     let mut records = clean.clone();
     records.charges[30].policy = "cheap".to_owned();
@@ -342,6 +362,33 @@ fn an_altered_settlement_is_named() {
         &id,
         "unknown or settled already",
     );
+}
+
+#[test]
+fn a_charge_that_came_after_the_invoice_has_an_hour_more() {
+    let mut shop = Shop::new(&[account("a")], at(0));
+    let [first, _] = lists();
+    let rater = Rater::built_in(first);
+    let key = disk(1).key();
+    shop.records
+        .owners
+        .insert(key.resource.clone(), account("a"));
+    shop.enter(Change::Open(disk(1)), at(0));
+    shop.tick(&rater, at(DAY));
+    shop.settle(at(DAY));
+    let end = 31 * DAY - 10 * MINUTE;
+    shop.enter(Change::Close(key.clone()), at(end));
+    assert_eq!(shop.invoice(at(31 * DAY)), 1);
+    shop.tick(&rater, at(31 * DAY + MINUTE));
+    shop.records.history.push(used(key, 0, Some(end)));
+    let [first, _] = lists();
+    let unsettled = |through: i64| {
+        let report = shop.records.verify(&[&first], at(through));
+        let kinds = report.violations.iter().map(|violation| violation.kind);
+        kinds.collect::<Vec<_>>()
+    };
+    assert_eq!(unsettled(31 * DAY + HOUR - 1), []);
+    assert_eq!(unsettled(31 * DAY + HOUR), [Kind::Unsettled]);
 }
 
 #[test]

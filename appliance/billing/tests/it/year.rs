@@ -180,7 +180,7 @@ impl Year {
         }
         let instance = machine.now.as_mut().unwrap();
         instance.running = true;
-        if number % 5 == 0 {
+        if number.is_multiple_of(5) {
             let limit = Decimal::from(1 + number as u64 % 7) / Decimal::TEN;
             instance.lease = Some(SpotLease {
                 instance: instance.id,
@@ -549,7 +549,7 @@ impl Year {
             self.settle();
             self.chase();
             if self.dice.once_in(100) {
-                let read = self.seen.restarts % 8 == 0;
+                let read = self.seen.restarts.is_multiple_of(8);
                 self.restart(read);
             }
         }
