@@ -7,7 +7,7 @@
 //! unpaid ─► Arrears ─► retry, stop, release      spent ─► Budget ─► Alert      price, stock ─► SpotLease ─► notice, reclaim
 //! ```
 //!
-//! Everything is a pure function of what is passed in, time included. The states (`Settler`, [`Subscription`], [`SpotLease`],
+//! Everything is a pure function of what is passed in, time included. The states ([`Settler`], [`Subscription`], [`SpotLease`],
 //! [`Arrears`], [`Budget`]) say what is due; the caller does it, stores the record, and tells the state. Asking changes nothing, so
 //! it may be asked twice, late, or again after a restart. ECS contract: Money.
 //!
@@ -26,6 +26,8 @@
 //! - **Schedules** are counted from when something should have happened, not from when somebody looked. A host that was off for a year
 //!   gets the same list of actions, in the same order, as one that was not. Notice of a reclaim is the exception: its five minutes
 //!   begin when it is given.
+//! - **Clocks** may go back, except for purchases: they must not be made in a month that is invoiced. Pass the later of the clock and
+//!   the end of the last invoiced month.
 //! - **Downgrades** pay back what is unused of the old plan less the same time of the new one, at once, to the millisecond. It is
 //!   never more than what was paid for that time.
 //!
