@@ -2,7 +2,7 @@
 
 use crate::{
     BuiltIn, Constraint, HostTable, PlacementRequest, SchedulingPolicy, Verdict, check_verdicts,
-    digest, policy::invalid_answer,
+    digest, highest, policy::invalid_answer,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
@@ -79,8 +79,8 @@ pub struct NoStock {
 /// The configured policy, with the built-in one behind it.
 #[derive(Clone)]
 pub struct Scheduler {
-    policy: Arc<dyn SchedulingPolicy>,
-    fallback: BuiltIn,
+    pub(crate) policy: Arc<dyn SchedulingPolicy>,
+    pub(crate) fallback: BuiltIn,
 }
 
 impl Scheduler {
@@ -172,15 +172,11 @@ impl Scheduler {
 
 /// The host with the highest score; of several, the one with the lowest id.
 fn best(hosts: &HostTable, verdicts: &[Verdict]) -> Option<(HostId, f64)> {
-    let mut best: Option<(HostId, f64)> = None;
-    for (host, verdict) in hosts.ids().iter().zip(verdicts) {
-        if let Verdict::Score(score) = verdict
-            && best.is_none_or(|(_, highest)| *score > highest)
-        {
-            best = Some((*host, *score));
-        }
+    let position = highest(verdicts)?;
+    match (hosts.ids().get(position), verdicts.get(position)) {
+        (Some(host), Some(Verdict::Score(score))) => Some((*host, *score)),
+        _ => None,
     }
-    best
 }
 
 /// The constraint that refused most hosts (the first by order on a tie), and how many.

@@ -10,11 +10,15 @@
 //! everything that is needed to explain the decision and to make it again. When the policy fails, the built-in one
 //! decides and the decision says so.
 //!
+//! Where many instances want a host at once, [`Scheduler::place`] asks only which host is best, which a policy can answer without looking at
+//! every host; the winners are those `decide` would name one by one, and `decide` explains each of them when somebody asks.
+//!
 //! This crate knows no clock but the one that measures a call, no store and no plugin: capacity is kept by the caller
 //! in a [`HostTable`], changed by [`HostTable::reserve`] and [`HostTable::release`].
 
 #![forbid(unsafe_code)]
 
+mod batch;
 mod builtin;
 mod constraint;
 mod decision;
@@ -24,11 +28,12 @@ mod policy;
 mod request;
 mod table;
 
+pub use batch::{Placements, check_places};
 pub use builtin::{BuiltIn, Strategy, UnknownStrategy};
 pub use constraint::Constraint;
 pub use decision::{Decision, HostOutcome, NoStock, Outcome, Scheduler};
 pub use host::{CapacityError, HostRow};
-pub use policy::{MAX_SCORE, SchedulingPolicy, Verdict, check_verdicts};
+pub use policy::{MAX_SCORE, SchedulingPolicy, Verdict, check_verdicts, highest};
 pub use request::{DeploymentSet, Footprint, PlacementRequest};
 pub use table::{Columns, HostTable, TableError};
 pub use types::{FailureKind, ModuleDigest, PolicyFailure, PolicyIdentity};

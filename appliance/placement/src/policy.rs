@@ -32,6 +32,43 @@ pub trait SchedulingPolicy: Send + Sync {
         request: &PlacementRequest,
         hosts: &HostTable,
     ) -> Result<Vec<Verdict>, PolicyFailure>;
+
+    /// For each request, in their order, the position of the best host: the one [`evaluate`](Self::evaluate) gives the highest score,
+    /// the lowest of equals, in the table as it is when the instances before it are booked; `None` where every host is refused.
+    ///
+    /// # Errors
+    /// [`PolicyFailure`] when there is no usable answer.
+    fn place(
+        &self,
+        requests: &[PlacementRequest],
+        hosts: &HostTable,
+    ) -> Result<Vec<Option<usize>>, PolicyFailure> {
+        let mut hosts = hosts.clone();
+        let place = |request: &PlacementRequest| {
+            let place = highest(&self.evaluate(request, &hosts)?);
+            if let Some(host) = place.and_then(|place| hosts.ids().get(place).copied()) {
+                hosts
+                    .reserve(host, &request.footprint())
+                    .map_err(|why| invalid_answer(self.identity(), why.to_string()))?;
+            }
+            Ok(place)
+        };
+        requests.iter().map(place).collect()
+    }
+}
+
+/// The position of the highest score; of several, the lowest.
+#[must_use]
+pub fn highest(verdicts: &[Verdict]) -> Option<usize> {
+    let mut best: Option<(usize, f64)> = None;
+    for (position, verdict) in verdicts.iter().enumerate() {
+        if let Verdict::Score(score) = *verdict
+            && best.is_none_or(|(_, highest)| score > highest)
+        {
+            best = Some((position, score));
+        }
+    }
+    best.map(|(position, _)| position)
 }
 
 /// Whether `verdicts` can be an answer to `request` over `hosts`: one per host, finite scores in range, and no score for

@@ -134,6 +134,12 @@ impl HostTable {
         self.deployment_sets.iter().map(members).collect()
     }
 
+    /// The hosts that carry members of the deployment set `set`: position and how many, ascending.
+    pub fn carriers_of<'a>(&'a self, set: &'a str) -> impl Iterator<Item = (usize, u32)> + 'a {
+        let hosts = self.deployment_sets.iter().enumerate();
+        hosts.filter_map(move |(position, sets)| Some((position, *sets.get(set)?)))
+    }
+
     /// All deployment sets' memberships, host by host.
     pub(crate) fn deployment_sets(&self) -> &[BTreeMap<String, u32>] {
         &self.deployment_sets

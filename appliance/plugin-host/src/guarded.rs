@@ -177,6 +177,14 @@ impl<P: SchedulingPolicy> SchedulingPolicy for Guarded<P> {
     ) -> Result<Vec<Verdict>, PolicyFailure> {
         self.ask(|policy| policy.evaluate(request, hosts))
     }
+
+    fn place(
+        &self,
+        requests: &[PlacementRequest],
+        hosts: &HostTable,
+    ) -> Result<Vec<Option<usize>>, PolicyFailure> {
+        self.ask(|policy| policy.place(requests, hosts))
+    }
 }
 
 impl<P: RatingPolicy> RatingPolicy for Guarded<P> {

@@ -14,7 +14,7 @@ use std::{
     fs::File,
     io::Read,
     path::Path,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak, atomic::AtomicU32},
     time::Duration,
 };
 use types::{ByteCount, PolicyIdentity};
@@ -42,6 +42,8 @@ pub(crate) struct Runtime {
     pub ticker: Ticker,
     /// Ticks after which a call is cut off.
     pub deadline_ticks: u64,
+    /// How many instances are kept between calls.
+    pub kept: AtomicU32,
 }
 
 /// Ticks a deadline is divided into.
@@ -70,6 +72,7 @@ impl PluginHost {
                 ticker,
                 // The tick that is under way when the call begins doesn't count.
                 deadline_ticks: u64::from(TICKS) + 1,
+                kept: AtomicU32::new(0),
             }),
             limits,
             loaded: Mutex::new(Vec::new()),
@@ -184,11 +187,13 @@ impl PluginHost {
 /// Same input, same output, on every machine; nothing a policy doesn't need.
 fn config(limits: &Limits) -> Config {
     let memory = usize::try_from(limits.memory.bytes()).unwrap_or(usize::MAX);
+    // One per call, another for those that are compared, and what is kept.
+    let instances = limits.calls.saturating_mul(2).saturating_add(limits.kept);
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(limits.calls)
-        .total_core_instances(limits.calls.saturating_mul(MAX_INSTANCES))
-        .total_memories(limits.calls.saturating_mul(MAX_MEMORIES))
-        .total_tables(limits.calls.saturating_mul(MAX_TABLES))
+    pool.total_component_instances(instances)
+        .total_core_instances(instances.saturating_mul(MAX_INSTANCES))
+        .total_memories(instances.saturating_mul(MAX_MEMORIES))
+        .total_tables(instances.saturating_mul(MAX_TABLES))
         .max_core_instances_per_component(MAX_INSTANCES)
         .max_memories_per_component(MAX_MEMORIES)
         .max_tables_per_component(MAX_TABLES)

@@ -3,10 +3,12 @@
 //! ```text
 //! PluginHost::load_scheduler / load_billing ─► Guarded<SchedulerPlugin | BillingPlugin> ─► the traits of `placement` and `ledger`
 //!    │ component of the right world?              │ counts, and sets aside what fails again and again
-//!    └ compiled code, from the cache by digest    └ one call = one fresh instance from a pool
+//!    └ compiled code, from the cache by digest    ├ billing: one call = one fresh instance from a pool
+//!                                                 └ scheduler: an instance keeps the table of hosts and is told what changed
 //! ```
 //!
-//! - A component sees what is passed to the call, and nothing else: no WASI, no clock, no memory of earlier calls.
+//! - A component sees what is passed to it, and nothing else: no WASI, no clock. A scheduler's instance outlives a call, so that it may keep
+//!   the table; one that fails is dropped, and now and then an answer is compared with a new instance's (see `session.rs`).
 //! - A call ends by its deadline (epochs), its fuel (instructions), its memory limit or its own trap, whichever comes first; each
 //!   is a [`PolicyFailure`] in the policy's own words, and `placement` and `ledger` then use their built-in policy.
 //! - The digest of a policy is the SHA-256 of its component file. Compiled code is kept under that digest and is only run if this host
@@ -22,10 +24,12 @@ mod cache;
 mod error;
 mod guarded;
 mod host;
+mod kept;
 mod limits;
 mod plugin;
 mod sandbox;
 mod scheduler;
+mod session;
 mod ticker;
 
 pub use billing::BillingPlugin;

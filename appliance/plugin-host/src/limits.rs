@@ -20,6 +20,13 @@ pub struct Limits {
     pub log_lines: usize,
     /// Calls at once; one more fails as busy.
     pub calls: u32,
+    /// Instances of schedulers, with the table of hosts in their memory, that are kept between calls, of all policies together; beyond them every
+    /// call makes an instance of its own.
+    pub kept: u32,
+    /// Questions a kept instance answers before another takes its place: what it leaks goes with it.
+    pub reuse: u32,
+    /// Of this many answers of kept instances one is compared with a new instance's; such a call may take twice as long. 0 for none.
+    pub compare: u32,
     /// Size of a component's file.
     pub component: ByteCount,
     /// Failures in a row after which a policy is not asked any more.
@@ -36,6 +43,9 @@ impl Default for Limits {
             answer: ByteCount::from_mib(8),
             log_lines: 32,
             calls: 16,
+            kept: 4,
+            reuse: 10_000,
+            compare: 256,
             component: ByteCount::from_mib(16),
             failures: 5,
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     LoadError, Parameters, bindings::scheduler::ashlar::policy::log::Level, cache::Cache,
-    host::Runtime, limits::one_line, sandbox::Sandbox,
+    host::Runtime, limits::one_line, sandbox::Sandbox, ticker::Running,
 };
 use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
@@ -96,18 +96,42 @@ impl Plugin {
         seed: u64,
         call: impl FnOnce(&mut Store<Sandbox>) -> wasmtime::Result<Result<T, String>>,
     ) -> Result<T, PolicyFailure> {
-        let limits = &self.runtime.limits;
         // Declared before the store, so that it ends after the store has given its slot back.
-        let Some(_running) = self.runtime.ticker.begin(limits.calls) else {
-            let message = format!("{} calls are running already", limits.calls);
-            return Err(self.failure(FailureKind::Busy, &message));
-        };
-        let mut store = Store::new(&self.runtime.engine, Sandbox::new(limits, seed));
+        let _running = self.begin()?;
+        let mut store = self.store();
+        self.run(&mut store, seed, call)
+    }
+
+    /// Begins a call, unless too many are running.
+    pub(crate) fn begin(&self) -> Result<Running<'_>, PolicyFailure> {
+        let calls = self.runtime.limits.calls;
+        self.runtime.ticker.begin(calls).ok_or_else(|| {
+            let message = format!("{calls} calls are running already");
+            self.failure(FailureKind::Busy, &message)
+        })
+    }
+
+    /// A store without an instance.
+    pub(crate) fn store(&self) -> Store<Sandbox> {
+        let mut store = Store::new(&self.runtime.engine, Sandbox::new(&self.runtime.limits, 0));
         store.limiter(|sandbox| sandbox);
+        store
+    }
+
+    /// Runs `call` under limits of time, instructions and what it hands over, counted from now; those of memory count from the
+    /// store's beginning.
+    pub(crate) fn run<T>(
+        &self,
+        store: &mut Store<Sandbox>,
+        seed: u64,
+        call: impl FnOnce(&mut Store<Sandbox>) -> wasmtime::Result<Result<T, String>>,
+    ) -> Result<T, PolicyFailure> {
+        let limits = &self.runtime.limits;
+        store.data_mut().renew(limits, seed);
         store.set_hostcall_fuel(usize::try_from(limits.answer.bytes()).unwrap_or(usize::MAX));
         store.set_epoch_deadline(self.runtime.deadline_ticks);
         // Fuel is switched on in the engine's configuration, so setting it cannot fail.
-        let result = store.set_fuel(limits.fuel).and_then(|()| call(&mut store));
+        let result = store.set_fuel(limits.fuel).and_then(|()| call(store));
         self.pass_on_log(store.data());
         match result {
             Ok(Ok(answer)) => Ok(answer),
@@ -117,6 +141,11 @@ impl Plugin {
                 Err(self.failure(kind, &message))
             }
         }
+    }
+
+    /// What all calls share.
+    pub(crate) fn runtime(&self) -> &Arc<Runtime> {
+        &self.runtime
     }
 
     /// A failure of this policy.

@@ -16,7 +16,7 @@ pub(crate) const MAX_INSTANCES: u32 = 12;
 pub(crate) const MAX_MEMORIES: u32 = 2;
 pub(crate) const MAX_TABLES: u32 = 4;
 
-/// The state of one call.
+/// The state of one call, and what its instance holds.
 pub(crate) struct Sandbox {
     memory_left: usize,
     elements_left: usize,
@@ -41,6 +41,20 @@ impl Sandbox {
             dropped: 0,
             refused: None,
         }
+    }
+
+    /// Makes it ready for another call of the same instance, which keeps the memory it has.
+    pub(crate) fn renew(&mut self, limits: &Limits, seed: u64) {
+        self.lines_left = limits.log_lines;
+        self.random = seed;
+        self.lines.clear();
+        self.dropped = 0;
+        self.refused = None;
+    }
+
+    /// Begins the random numbers anew.
+    pub(crate) fn reseed(&mut self, seed: u64) {
+        self.random = seed;
     }
 
     /// The policy's own words on why it ended: its last line of level error.

@@ -2,25 +2,31 @@
 
 use crate::{
     LoadError,
-    bindings::scheduler::{
-        SchedulerPre,
-        exports::ashlar::policy::scheduling::{
-            DeploymentSet, HostTable as Table, Parameter, PlacementRequest as Request, Verdicts,
-        },
-    },
+    bindings::scheduler::{SchedulerPre, exports::ashlar::policy::scheduling::Verdicts},
+    kept::Kept,
     plugin::{Plugin, interface},
     sandbox::{Sandbox, seed},
+    session::{Loaded, Session, Situation, parameters},
 };
 use placement::{
-    Constraint, HostTable, PlacementRequest, SchedulingPolicy, Verdict, check_verdicts,
+    Constraint, HostTable, PlacementRequest, SchedulingPolicy, Verdict, check_places,
+    check_verdicts, highest,
 };
+use std::sync::atomic::{AtomicU32, Ordering};
 use types::{FailureKind, PolicyFailure, PolicyIdentity};
+use wasmtime::Store;
 
 /// A component of world `scheduler`.
 pub struct SchedulerPlugin {
     plugin: Plugin,
     world: SchedulerPre<Sandbox>,
+    kept: Kept,
+    /// Questions that kept instances have answered.
+    reused: AtomicU32,
 }
+
+/// What a policy says to one question, or its own words on why it says nothing.
+type Answer<T> = wasmtime::Result<Result<T, String>>;
 
 impl SchedulerPlugin {
     /// Makes sure that it exports what it should, and that it takes its parameters.
@@ -28,13 +34,18 @@ impl SchedulerPlugin {
         let name = plugin.identity.name.clone();
         let world =
             SchedulerPre::new(plugin.instance.clone()).map_err(|error| interface(&name, &error))?;
-        let loaded = Self { plugin, world };
+        let loaded = Self {
+            kept: Kept::new(plugin.runtime()),
+            reused: AtomicU32::new(0),
+            plugin,
+            world,
+        };
         loaded
             .plugin
             .call(0, |store| {
                 let world = loaded.world.instantiate(&mut *store)?;
                 let scheduling = world.ashlar_policy_scheduling();
-                scheduling.call_check_configuration(store, &loaded.parameters())
+                scheduling.call_check_configuration(store, &parameters(&loaded.plugin.parameters))
             })
             .map_err(|failure| LoadError::Configuration {
                 name,
@@ -46,11 +57,61 @@ impl SchedulerPlugin {
         Ok(loaded)
     }
 
-    fn parameters(&self) -> Vec<Parameter<'_>> {
-        let parameters = self.plugin.parameters.iter();
-        parameters
-            .map(|(name, value)| Parameter { name, value })
-            .collect()
+    /// Asks an instance that is kept, or a new one. One that fails in any way is dropped with all it knows.
+    ///
+    /// `question` asks, `check` says whether the answer can be used, and `again` asks a new instance for what must be the same answer.
+    fn ask<T, U: PartialEq>(
+        &self,
+        seed: u64,
+        question: impl Fn(&mut Store<Sandbox>, &mut Loaded) -> Answer<T>,
+        check: impl Fn(T) -> Result<U, String>,
+        again: impl Fn(&mut Store<Sandbox>, &mut Loaded, &U) -> Answer<T>,
+    ) -> Result<U, PolicyFailure> {
+        let invalid = |why: String| self.plugin.failure(FailureKind::InvalidAnswer, &why);
+        // Declared before the instances, so that it ends after they have given their slots back.
+        let _running = self.plugin.begin()?;
+        let kept = self.kept.take();
+        let compare = kept.is_some() && self.is_to_be_compared();
+        let mut session = kept.unwrap_or_else(|| Session::new(self.plugin.store()));
+        let (store, loaded) = session.parts();
+        let answer = self
+            .plugin
+            .run(store, seed, |store| question(store, loaded))?;
+        let answer = check(answer).map_err(invalid)?;
+        if compare {
+            let mut new = Session::new(self.plugin.store());
+            let (store, loaded) = new.parts();
+            let other = self
+                .plugin
+                .run(store, seed, |store| again(store, loaded, &answer));
+            match other.map(&check) {
+                Ok(Ok(other)) if other == answer => {}
+                Ok(_) => {
+                    let why = "a new instance gives another answer: this one remembers more than the table of hosts";
+                    return Err(invalid(why.to_owned()));
+                }
+                // There is no room for another instance: the next time will do.
+                Err(failure) if failure.kind == FailureKind::Busy => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        session.answered += 1;
+        self.kept.put(session);
+        Ok(answer)
+    }
+
+    fn is_to_be_compared(&self) -> bool {
+        let every = self.plugin.runtime().limits.compare;
+        let before = self.reused.fetch_add(1, Ordering::Relaxed);
+        every != 0 && before % every == every - 1
+    }
+
+    fn situation<'a>(&'a self, hosts: &'a HostTable) -> Situation<'a> {
+        Situation {
+            world: &self.world,
+            parameters: &self.plugin.parameters,
+            hosts,
+        }
     }
 }
 
@@ -64,47 +125,53 @@ impl SchedulingPolicy for SchedulerPlugin {
         request: &PlacementRequest,
         hosts: &HostTable,
     ) -> Result<Vec<Verdict>, PolicyFailure> {
-        let instance = request.instance.to_string();
-        let set = request.deployment_set.as_ref();
-        let members = set.map_or_else(Vec::new, |set| hosts.members_of(&set.id));
-        let zones: Vec<&str> = hosts.zone_names().iter().map(String::as_str).collect();
-        let columns = hosts.columns();
-        let asked = Request {
-            instance: &instance,
-            instance_type: &request.instance_type,
-            vcpus: request.vcpus,
-            memory: request.memory.bytes(),
-            local_disk: request.local_disk.bytes(),
-            zone: request.zone.as_deref(),
-            deployment_set: set.map(|set| DeploymentSet {
-                id: &set.id,
-                max_per_host: set.max_per_host,
-            }),
-            spot: request.spot,
+        let of = self.situation(hosts);
+        self.ask(
+            seed(&request.instance.to_string()),
+            |store, loaded| loaded.judge(store, &of, request),
+            |answer| {
+                let verdicts = rows(&answer, hosts.len())?;
+                check_verdicts(request, hosts, &verdicts)?;
+                Ok(verdicts)
+            },
+            |store, loaded, _| loaded.judge(store, &of, request),
+        )
+    }
+
+    /// As the trait says; when it is compared, the first winner is also compared with a full scan's.
+    fn place(
+        &self,
+        requests: &[PlacementRequest],
+        hosts: &HostTable,
+    ) -> Result<Vec<Option<usize>>, PolicyFailure> {
+        let Some(first) = requests.first() else {
+            return Ok(Vec::new());
         };
-        let table = Table {
-            zone_names: &zones,
-            zone: &columns.zone,
-            accepting: &columns.accepting,
-            vcpus_total: &columns.vcpus_total,
-            vcpus_used: &columns.vcpus_used,
-            memory_total: &columns.memory_total,
-            memory_used: &columns.memory_used,
-            local_disk_total: &columns.local_disk_total,
-            local_disk_used: &columns.local_disk_used,
-            instances: &columns.instances,
-            set_members: &members,
-        };
-        let answer = self.plugin.call(seed(&instance), |store| {
-            let world = self.world.instantiate(&mut *store)?;
-            let scheduling = world.ashlar_policy_scheduling();
-            scheduling.call_filter_and_score(store, &self.parameters(), asked, table)
-        })?;
-        let verdicts = rows(&answer, hosts.len()).and_then(|verdicts| {
-            check_verdicts(request, hosts, &verdicts)?;
-            Ok(verdicts)
-        });
-        verdicts.map_err(|why| self.plugin.failure(FailureKind::InvalidAnswer, &why))
+        let of = self.situation(hosts);
+        let seed = seed(&first.instance.to_string());
+        self.ask(
+            seed,
+            |store, loaded| loaded.place(store, &of, requests),
+            |answer| {
+                let place =
+                    |place: Option<u32>| place.and_then(|place| usize::try_from(place).ok());
+                let places: Vec<Option<usize>> = answer.into_iter().map(place).collect();
+                check_places(requests, hosts, &places)?;
+                Ok(places)
+            },
+            |store, loaded, places| {
+                let verdicts = match loaded.judge(store, &of, first)? {
+                    Ok(verdicts) => rows(&verdicts, hosts.len()),
+                    Err(words) => return Ok(Err(words)),
+                };
+                if verdicts.map(|verdicts| highest(&verdicts)).ok() != places.first().copied() {
+                    // No answer at all differs from every answer.
+                    return Ok(Ok(Vec::new()));
+                }
+                store.data_mut().reseed(seed);
+                loaded.place(store, &of, requests)
+            },
+        )
     }
 }
 

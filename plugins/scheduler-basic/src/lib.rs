@@ -5,7 +5,10 @@
 
 use ashlar_policy::{
     Configuration, export_scheduler,
-    scheduler::{HostTable, PlacementRequest, Scheduler, Verdict},
+    scheduler::{
+        ByCapacity, Capacity, HostTable, PlacementRequest, Prefers, Scheduler, Verdict,
+        judge_by_capacity,
+    },
 };
 
 /// The policy.
@@ -30,26 +33,29 @@ impl Scheduler for Basic {
     }
 
     fn judge(&self, request: &PlacementRequest, hosts: &HostTable) -> Result<Vec<Verdict>, String> {
-        let judge = |host| match hosts.obstacle(host, request) {
-            Some(constraint) => Verdict::refused(constraint),
-            None => Verdict::Score(self.score(request, hosts, host)),
-        };
-        Ok((0..hosts.len()).map(judge).collect())
+        Ok(judge_by_capacity(self, request, hosts))
+    }
+
+    fn by_capacity(&self) -> Option<&dyn ByCapacity> {
+        Some(self)
     }
 }
 
-impl Basic {
-    fn score(self, request: &PlacementRequest, hosts: &HostTable, host: usize) -> f64 {
+impl ByCapacity for Basic {
+    fn prefers(&self) -> Prefers {
+        match self {
+            Self::Spread => Prefers::MoreFree,
+            Self::BinPack => Prefers::LessFree,
+        }
+    }
+
+    fn score(&self, request: &PlacementRequest, host: &Capacity) -> f64 {
         let vcpus = left(
-            hosts.vcpus_free(host).into(),
+            host.vcpus_free.into(),
             request.vcpus.into(),
-            hosts.vcpus_total[host].into(),
+            host.vcpus_total.into(),
         );
-        let memory = left(
-            hosts.memory_free(host),
-            request.memory,
-            hosts.memory_total[host],
-        );
+        let memory = left(host.memory_free, request.memory, host.memory_total);
         let left = vcpus.min(memory);
         match self {
             Self::Spread => 1000.0 * left,

@@ -28,9 +28,10 @@
 //! ashlar_policy::export_scheduler!(FirstFit);
 //! ```
 //!
-//! Every call runs in a fresh instance of the component: nothing is remembered between calls, and there is no clock and no
-//! randomness but [`random`]. The crate needs `alloc` only; the policy's own crate brings the allocator and the panic
-//! handler, which `std` does. A panic ends the call; its message reaches the operator as the policy's own words.
+//! A billing policy's instance answers one call. A scheduler's answers many, and the SDK keeps the table of hosts for it; the policy itself must
+//! remember nothing, and the host program checks that now and then. There is no clock and no randomness but [`random`]. The
+//! crate needs `alloc` only; the policy's own crate brings the allocator and the panic handler, which `std` does. A
+//! panic ends the call; its message reaches the operator as the policy's own words.
 
 #![no_std]
 

@@ -1,4 +1,8 @@
 //! Policies that decide where instances go: world `scheduler` of the WIT package `ashlar:policy`.
+//!
+//! A policy implements [`Scheduler`]: it judges every host of a table. One whose scores depend on a host's capacity alone also
+//! implements [`ByCapacity`]; the best host is then found through an [`Index`], which looks at each kind of host once
+//! instead of at every host. Keeping the table, the bookings and the deployment sets is the SDK's work.
 
 use crate::Configuration;
 use alloc::{string::String, vec::Vec};
@@ -14,10 +18,19 @@ pub mod bindings {
     });
 }
 
-pub use bindings::exports::ashlar::policy::scheduling::{
-    DeploymentSet, HostTable, PlacementRequest,
-};
-use bindings::exports::ashlar::policy::scheduling::{Guest, Parameter, Verdicts};
+mod index;
+#[cfg(any(test, target_arch = "wasm32"))]
+mod session;
+mod table;
+
+#[cfg(any(test, target_arch = "wasm32"))]
+use bindings::exports::ashlar::policy::scheduling::Verdicts;
+pub use bindings::exports::ashlar::policy::scheduling::{DeploymentSet, PlacementRequest};
+pub use index::{ByCapacity, Capacity, Index, Prefers, judge_by_capacity};
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub use session::exported::Exported;
+pub use table::HostTable;
 
 /// The names of the constraints the host program knows.
 pub mod constraint {
@@ -65,98 +78,16 @@ pub trait Scheduler: Sized {
     /// # Errors
     /// A sentence for the operator when there is no answer; the built-in policy then decides.
     fn judge(&self, request: &PlacementRequest, hosts: &HostTable) -> Result<Vec<Verdict>, String>;
-}
 
-impl HostTable {
-    /// How many hosts there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.zone.len()
-    }
-
-    /// Whether there is no host.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.zone.is_empty()
-    }
-
-    /// vCPUs not taken on a host. Panics if there is no such host, as do the other methods that take a host.
-    #[must_use]
-    pub fn vcpus_free(&self, host: usize) -> u32 {
-        self.vcpus_total[host].saturating_sub(self.vcpus_used[host])
-    }
-
-    /// Memory not taken on a host, in bytes.
-    #[must_use]
-    pub fn memory_free(&self, host: usize) -> u64 {
-        self.memory_total[host].saturating_sub(self.memory_used[host])
-    }
-
-    /// Local disk not taken on a host, in bytes.
-    #[must_use]
-    pub fn local_disk_free(&self, host: usize) -> u64 {
-        self.local_disk_total[host].saturating_sub(self.local_disk_used[host])
-    }
-
-    /// The name of a host's zone.
-    #[must_use]
-    pub fn zone_name(&self, host: usize) -> Option<&str> {
-        let position = usize::try_from(self.zone[host]).ok()?;
-        self.zone_names.get(position).map(String::as_str)
-    }
-
-    /// The first of the conditions every policy must keep that a host does not meet.
-    #[must_use]
-    pub fn obstacle(&self, host: usize, request: &PlacementRequest) -> Option<&'static str> {
-        let elsewhere = |zone: &String| self.zone_name(host) != Some(zone);
-        let set_full = |set: &DeploymentSet| {
-            self.set_members
-                .get(host)
-                .is_some_and(|members| *members >= set.max_per_host)
-        };
-        if self.accepting[host] == 0 {
-            Some(constraint::NOT_ACCEPTING)
-        } else if request.zone.as_ref().is_some_and(elsewhere) {
-            Some(constraint::ZONE)
-        } else if self.vcpus_free(host) < request.vcpus {
-            Some(constraint::VCPUS)
-        } else if self.memory_free(host) < request.memory {
-            Some(constraint::MEMORY)
-        } else if self.local_disk_free(host) < request.local_disk {
-            Some(constraint::LOCAL_DISK)
-        } else if request.deployment_set.as_ref().is_some_and(set_full) {
-            Some(constraint::DEPLOYMENT_SET)
-        } else {
-            None
-        }
+    /// The same policy as a score of capacities, if it is one: [`judge`](Self::judge) then is [`judge_by_capacity`] of it. Without
+    /// it, the best host is found by judging all.
+    fn by_capacity(&self) -> Option<&dyn ByCapacity> {
+        None
     }
 }
 
-/// Connects a [`Scheduler`] to the component's exports.
-#[doc(hidden)]
-pub struct Exported<P>(core::marker::PhantomData<P>);
-
-fn configured<P: Scheduler>(parameters: Vec<Parameter>) -> Result<P, String> {
-    crate::report_panics();
-    let pairs = parameters.into_iter().map(|p| (p.name, p.value));
-    P::configure(&pairs.collect())
-}
-
-impl<P: Scheduler> Guest for Exported<P> {
-    fn check_configuration(configuration: Vec<Parameter>) -> Result<(), String> {
-        configured::<P>(configuration).map(drop)
-    }
-
-    fn filter_and_score(
-        configuration: Vec<Parameter>,
-        request: PlacementRequest,
-        hosts: HostTable,
-    ) -> Result<Verdicts, String> {
-        let verdicts = configured::<P>(configuration)?.judge(&request, &hosts)?;
-        columns(&verdicts)
-    }
-}
-
+/// Verdicts as they cross the border.
+#[cfg(any(test, target_arch = "wasm32"))]
 fn columns(verdicts: &[Verdict]) -> Result<Verdicts, String> {
     let mut constraints: Vec<&'static str> = Vec::new();
     let mut refused_for = Vec::with_capacity(verdicts.len());
@@ -168,9 +99,10 @@ fn columns(verdicts: &[Verdict]) -> Result<Verdicts, String> {
                 score.push(points);
             }
             Verdict::Refused(name) => {
+                // Nearly always the very same text: its address tells.
                 let known = constraints
                     .iter()
-                    .position(|constraint| *constraint == name);
+                    .position(|known| core::ptr::eq(*known, name) || *known == name);
                 let position = known.unwrap_or_else(|| {
                     constraints.push(name);
                     constraints.len() - 1

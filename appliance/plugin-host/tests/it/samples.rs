@@ -251,3 +251,63 @@ fn a_currency_it_does_not_know_is_refused() {
         "{failure}"
     );
 }
+
+/// One step of a sequence: what happens to the hosts, then what is asked.
+fn a_step() -> impl Strategy<Value = (Vec<(usize, bool)>, Vec<PlacementRequest>, usize)> {
+    let changes = vec((any::<usize>(), any::<bool>()), 0..6);
+    (changes, vec(a_request(), 1..8), any::<usize>())
+}
+
+/// Whatever an instance was told and asked before, it gives the verdicts and the winners of a naive scan in native code, and of
+/// an instance that was made for the question.
+#[test]
+fn a_kept_instance_answers_like_a_full_scan_and_like_a_new_instance() {
+    let (kept, bytes) = (host(), sample("scheduler-basic"));
+    let fresh = Host::new(Limits {
+        deadline: Duration::from_secs(10),
+        kept: 0,
+        ..Limits::default()
+    });
+    for strategy in [Built::Spread, Built::BinPack] {
+        let name = strategy.to_string();
+        let load = |host: &Host| {
+            let parameters = parameters(&[("strategy", &name)]);
+            host.host
+                .load_scheduler("sample", &bytes, &parameters)
+                .unwrap()
+        };
+        let (kept, fresh) = (load(&kept), load(&fresh));
+        let built_in = BuiltIn::new(strategy);
+        let cases = (vec(a_host(), 0..40), vec(a_step(), 1..10));
+        let outcome = runner().run(&cases, |(rows, steps)| {
+            let Ok(mut hosts) = HostTable::new(rows) else {
+                return Err(TestCaseError::reject("an id twice"));
+            };
+            for (changes, requests, asked) in steps {
+                for (position, accepting) in changes {
+                    if let Some(host) = hosts.ids().get(position % hosts.len().max(1)).copied() {
+                        hosts.set_accepting(host, accepting).unwrap();
+                    }
+                }
+                let one = &requests[asked % requests.len()];
+                prop_assert_eq!(
+                    kept.evaluate(one, &hosts),
+                    Ok(built_in.verdicts(one, &hosts))
+                );
+                let placed = kept.place(&requests, &hosts).unwrap();
+                prop_assert_eq!(&placed, &built_in.place(&requests, &hosts).unwrap());
+                prop_assert_eq!(&placed, &fresh.place(&requests, &hosts).unwrap());
+                // Some of them are really placed, so that the instance is sometimes ahead of the table.
+                for (request, place) in requests.iter().zip(placed).take(asked % 4) {
+                    if let Some(place) = place {
+                        let host = hosts.ids()[place];
+                        // Without those that weren't placed there is room.
+                        let _ = hosts.reserve(host, &request.footprint());
+                    }
+                }
+            }
+            Ok(())
+        });
+        outcome.unwrap();
+    }
+}

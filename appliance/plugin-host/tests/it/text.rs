@@ -38,12 +38,47 @@ const COMMON: &str = r#"
 "#;
 
 /// A scheduler whose `filter-and-score` runs `body` and returns the address that leaves on the stack; `more` comes before it.
+/// It takes every table, and has no answer to `place`.
 pub fn scheduler(more: &str, body: &str) -> Vec<u8> {
+    let well = "(i32.const 1024)";
+    scheduler_with(&Exports {
+        more,
+        check_configuration: well,
+        load: well,
+        update: well,
+        filter_and_score: body,
+        place: "unreachable",
+    })
+}
+
+/// The bodies of a scheduler's exports; each leaves the address of its answer on the stack.
+pub struct Exports<'a> {
+    pub more: &'a str,
+    pub check_configuration: &'a str,
+    pub load: &'a str,
+    pub update: &'a str,
+    pub filter_and_score: &'a str,
+    pub place: &'a str,
+}
+
+/// A scheduler of these bodies.
+pub fn scheduler_with(exports: &Exports<'_>) -> Vec<u8> {
+    let Exports {
+        more,
+        check_configuration,
+        load,
+        update,
+        filter_and_score,
+        place,
+    } = exports;
+    let name = "ashlar:policy/scheduling@0.2.0";
     let module = format!(
         r#"(module {more} {COMMON}
-          (func (export "ashlar:policy/scheduling@0.1.0#check-configuration") (param i32 i32) (result i32)
-            (i32.const 1024))
-          (func (export "ashlar:policy/scheduling@0.1.0#filter-and-score") (param i32) (result i32) {body}))"#
+          (func (export "{name}#check-configuration") (param i32 i32) (result i32) {check_configuration})
+          (func (export "{name}#load") (param i32) (result i32) {load})
+          (func (export "{name}#update") (param i32) (result i32) {update})
+          (func (export "{name}#filter-and-score") (param i32) (result i32) {filter_and_score})
+          (func (export "{name}#place") (param i32 i32 i32 i32) (result i32) {place}))"#
     );
     component("scheduler", &module)
 }
@@ -52,9 +87,9 @@ pub fn scheduler(more: &str, body: &str) -> Vec<u8> {
 pub fn billing(more: &str, body: &str) -> Vec<u8> {
     let module = format!(
         r#"(module {more} {COMMON}
-          (func (export "ashlar:policy/rating@0.1.0#check-configuration") (param i32 i32) (result i32)
+          (func (export "ashlar:policy/rating@0.2.0#check-configuration") (param i32 i32) (result i32)
             (i32.const 1024))
-          (func (export "ashlar:policy/rating@0.1.0#rate") (param i32 i32 i32 i32 i32 i32) (result i32) {body}))"#
+          (func (export "ashlar:policy/rating@0.2.0#rate") (param i32 i32 i32 i32 i32 i32) (result i32) {body}))"#
     );
     component("billing", &module)
 }

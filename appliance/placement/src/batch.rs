@@ -1,0 +1,101 @@
+//! Many placements at once, without a verdict on every host.
+
+use crate::{
+    Footprint, HostRow, HostTable, PlacementRequest, Scheduler, SchedulingPolicy,
+    policy::invalid_answer,
+};
+use std::{collections::HashMap, time::Instant};
+use types::{HostId, PolicyFailure, PolicyIdentity};
+
+/// Where a batch of instances goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placements {
+    /// For each request, its host; `None` if every host is refused.
+    pub hosts: Vec<Option<HostId>>,
+    /// The policy that chose.
+    pub policy: PolicyIdentity,
+    /// If the configured policy failed: how. All hosts are then the built-in policy's choice.
+    pub fallback: Option<PolicyFailure>,
+    /// How long the policy (and, after a failure, the built-in one) took, in nanoseconds.
+    pub duration_ns: u64,
+}
+
+impl Scheduler {
+    /// Chooses a host for each request, one after the other, and books it in `hosts` before the next.
+    ///
+    /// Each winner is the one [`decide`](Self::decide) would name at that moment. Everything but
+    /// [`Placements::duration_ns`] is determined by the arguments and the policy.
+    pub fn place(&self, requests: &[PlacementRequest], hosts: &mut HostTable) -> Placements {
+        let start = Instant::now();
+        let policy = self.policy.identity();
+        let answer = self.policy.place(requests, hosts).and_then(|places| {
+            check_places(requests, hosts, &places)
+                .map_err(|message| invalid_answer(policy.clone(), message))?;
+            Ok(places)
+        });
+        let (policy, places, fallback) = match answer {
+            Ok(places) => (policy, places, None),
+            Err(failure) => {
+                // The built-in policy never fails.
+                let places = self.fallback.place(requests, hosts).unwrap_or_default();
+                (self.fallback.identity(), places, Some(failure))
+            }
+        };
+        let duration_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let host = |place: Option<usize>| hosts.ids().get(place?).copied();
+        let chosen: Vec<Option<HostId>> = places.into_iter().map(host).collect();
+        for (request, host) in requests.iter().zip(&chosen) {
+            if let Some(host) = host {
+                // What was checked has room.
+                let _ = hosts.reserve(*host, &request.footprint());
+            }
+        }
+        Placements {
+            hosts: chosen,
+            policy,
+            fallback,
+            duration_ns,
+        }
+    }
+}
+
+/// Whether `places` can be an answer to `requests` over `hosts`: one per request, and each host can hold the instance once those
+/// before it are booked.
+///
+/// # Errors
+/// What is wrong with the first place that is.
+pub fn check_places(
+    requests: &[PlacementRequest],
+    hosts: &HostTable,
+    places: &[Option<usize>],
+) -> Result<(), String> {
+    if places.len() != requests.len() {
+        let (said, asked) = (places.len(), requests.len());
+        return Err(format!("{said} places for {asked} requests"));
+    }
+    let mut booked: HashMap<usize, HostRow> = HashMap::new();
+    for (request, place) in requests.iter().zip(places) {
+        let Some(place) = *place else {
+            continue;
+        };
+        let row = match booked.entry(place) {
+            std::collections::hash_map::Entry::Occupied(row) => row.into_mut(),
+            std::collections::hash_map::Entry::Vacant(free) => {
+                let there = hosts.len();
+                let row = hosts
+                    .row(place)
+                    .ok_or_else(|| format!("a place is host {place}; the table has {there}"))?;
+                free.insert(row)
+            }
+        };
+        if let Some(obstacle) = row.obstacle(request) {
+            let (host, instance) = (row.id, request.instance);
+            return Err(format!(
+                "host {host} was chosen for {instance} although it does not meet `{obstacle}`"
+            ));
+        }
+        let footprint: Footprint = request.footprint();
+        row.reserve(&footprint).map_err(|why| why.to_string())?;
+    }
+    Ok(())
+}
