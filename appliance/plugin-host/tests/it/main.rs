@@ -6,4 +6,5 @@ mod guarded;
 mod hostile;
 mod load;
 mod samples;
+mod sessions;
 mod text;

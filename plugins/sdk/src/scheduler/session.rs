@@ -4,9 +4,11 @@
 //! load ─► ( update | judge | place )*
 //! ```
 
+#[cfg(target_arch = "wasm32")]
+use super::bindings::exports::ashlar::policy::scheduling::SetMembers;
 use super::{
     HostTable, Index, PlacementRequest, Scheduler, Verdict,
-    bindings::exports::ashlar::policy::scheduling::{HostChanges, SetMembers},
+    bindings::exports::ashlar::policy::scheduling::HostChanges,
 };
 use alloc::{collections::BTreeMap, format, string::String, vec, vec::Vec};
 
