@@ -254,10 +254,14 @@ pub async fn adopt(socket: &Path, uid: u32) -> Result<Adopted, AdoptError> {
         let path = socket.into();
         match source.kind() {
             io::ErrorKind::NotFound => return Err(AdoptError::Gone { path }),
-            io::ErrorKind::ConnectionRefused if !jail::user_has_process(uid).unwrap_or(true) => {
-                return Err(AdoptError::Gone { path });
-            }
-            io::ErrorKind::ConnectionRefused if Instant::now() < deadline => {
+            // Not listening yet, or not any more.
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => {
+                if !jail::user_has_process(uid).unwrap_or(true) {
+                    return Err(AdoptError::Gone { path });
+                }
+                if Instant::now() >= deadline {
+                    return Err(AdoptError::Connect { path, source });
+                }
                 tokio::time::sleep(LISTENING_LOOK).await;
             }
             _ => return Err(AdoptError::Connect { path, source }),

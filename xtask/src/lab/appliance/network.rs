@@ -31,6 +31,14 @@ pub fn apart() -> Result<bool> {
     Ok(true)
 }
 
+/// Another address of the loopback interface, in a network [`apart`].
+pub fn add_address(address: &str) -> Result<()> {
+    Invocation::new("ip")
+        .args(["address", "add", &format!("{address}/32"), "dev", "lo"])
+        .read()
+        .map(drop)
+}
+
 /// A thread that serves until it is dropped.
 struct Served {
     end: Arc<AtomicBool>,
@@ -64,7 +72,7 @@ impl Drop for Served {
 
 /// A web server for the files of a folder.
 pub struct Files {
-    /// Where it listens on the loopback interface.
+    /// Where it listens, on every address of its network.
     pub port: u16,
     _served: Served,
 }
@@ -72,7 +80,7 @@ pub struct Files {
 impl Files {
     /// Starts one.
     pub fn serve(folder: &Path) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").context("there is no free port")?;
+        let listener = TcpListener::bind("0.0.0.0:0").context("there is no free port")?;
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
         let folder = folder.to_owned();

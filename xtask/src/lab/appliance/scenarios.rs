@@ -47,7 +47,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "network",
-        proves: "configured by a URL over two bonded cards and a VLAN, the clock set by a server; booted by the firmware from the network",
+        proves: "configured by a URL over two bonded cards and a VLAN, the clock set by a server; updated from a URL; booted by the firmware from the network",
         run: networks,
     },
     Scenario {
@@ -240,16 +240,7 @@ fn life(releases: &Releases, notes: &mut Vec<String>) -> Result<()> {
 
     // The whole host: the guest is started again.
     let start = machine.uptime();
-    let folder = releases.better.manifest_file.parent();
-    let server = network::Files::serve(folder.context("no folder")?)?;
-    let file = releases.better.manifest_file.file_name();
-    let url = format!(
-        "http://127.0.0.1:{}/{}",
-        server.port,
-        file.unwrap_or_default().to_string_lossy()
-    );
-    machine.cli(&["host", "update", &url])?;
-    drop(server);
+    machine.cli(&["host", "update", &manifest(&releases.better)?])?;
     let took = machine.uptime() - start;
     notes.push(format!(
         "update, with the reboot, to good: {:.1} s",
@@ -748,7 +739,8 @@ fn networks(releases: &Releases, notes: &mut Vec<String>) -> Result<()> {
                 notes.push("no time server was tried: that needs root".to_owned());
                 return Ok(());
             }
-            configured_by_url(releases, &stage)
+            configured_by_url(releases, &stage)?;
+            updated_by_url(releases, &stage)
         };
         scope.spawn(run).join()
     });
@@ -840,6 +832,36 @@ addresses = [\"10.7.0.1/24\"]
     );
     machine.cli(&["host", "shutdown"])?;
     machine.wait_for_end(SOON)
+}
+
+fn updated_by_url(releases: &Releases, stage: &Stage) -> Result<()> {
+    let disk = flashed(
+        releases,
+        stage,
+        "updated",
+        "version = 1\n[shutdown]\ngrace_s = 0\n",
+    )?;
+    let mut machine = Machine::start(stage, "updated", &on(&disk))?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.enroll()?;
+    // One name for both: whoever asks for the update reads the manifest, and the host gets the image.
+    network::add_address("10.0.2.2")?;
+    let folder = releases.better.manifest_file.parent();
+    let server = network::Files::serve(folder.context("no folder")?)?;
+    let file = releases.better.manifest_file.file_name();
+    let url = format!(
+        "http://10.0.2.2:{}/{}",
+        server.port,
+        file.unwrap_or_default().to_string_lossy()
+    );
+    machine.cli(&["host", "update", &url])?;
+    let system = machine.health()?;
+    ensure!(
+        system["booted_slot"] == "B" && system["version"] == "0.2.0",
+        "{system}"
+    );
+    machine.cut();
+    Ok(())
 }
 
 fn iso(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
