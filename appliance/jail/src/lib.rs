@@ -27,6 +27,6 @@ mod spawn;
 pub use confine::{Confined, confine_self};
 pub use error::Error;
 pub use netns::empty_network;
-pub use process::{Child, Exit, Process, user_has_process};
+pub use process::{Child, Exit, Process};
 pub use seccomp::{Allow, Filter, OnViolation, RUST_RUNTIME, seccomp};
 pub use spawn::{JailedCommand, Limits, spawn};

@@ -32,26 +32,6 @@ pub struct Process {
     pidfd: OwnedFd,
 }
 
-/// Whether a process of that user lives, by its real user id (proc(5), status).
-///
-/// # Errors
-/// /proc cannot be read.
-pub fn user_has_process(uid: u32) -> io::Result<bool> {
-    let uid = uid.to_string();
-    for entry in std::fs::read_dir("/proc")? {
-        // Whoever ends meanwhile is gone.
-        let status = std::fs::read_to_string(entry?.path().join("status")).unwrap_or_default();
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.split_whitespace().next()
-        };
-        if field("Uid:") == Some(&uid) && field("State:") != Some("Z") {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 impl Process {
     pub(crate) fn new(pid: libc::pid_t, pidfd: OwnedFd) -> Self {
         Self { pid, pidfd }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::io::unix::AsyncFd;
@@ -21,9 +21,6 @@ use crate::protocol::{
 const HANDOVER_NUMBER: RawFd = 3;
 /// And that of the KVM device.
 const KVM_NUMBER: RawFd = HANDOVER_NUMBER + 1;
-/// How long a vmm that has its machine may take to listen.
-const LISTENING_PATIENCE: Duration = Duration::from_secs(10);
-const LISTENING_LOOK: Duration = Duration::from_millis(10);
 /// How long a vmm that closed its connection may take to be gone.
 const ENDING_PATIENCE: Duration = Duration::from_secs(5);
 /// Starting takes milliseconds; reading a large kernel from a slow disk may take longer.
@@ -239,34 +236,22 @@ pub async fn launch(prepared: Prepared, spec: LaunchSpec) -> Result<Launched, La
     }
 }
 
-/// Finds the vmm that listens at `socket` and takes its events. `uid` is the user that this vmm, and no other process, runs as: one
-/// that was handed its machine a moment ago may not listen yet, and is waited for.
+/// Finds the vmm that listens at `socket` and takes its events.
 ///
 /// # Errors
 /// None runs there, or it cannot be spoken to; it is left as it is.
-pub async fn adopt(socket: &Path, uid: u32) -> Result<Adopted, AdoptError> {
-    let deadline = Instant::now() + LISTENING_PATIENCE;
-    let stream = loop {
-        let source = match UnixStream::connect(socket).await {
-            Ok(stream) => break stream,
-            Err(source) => source,
-        };
-        let path = socket.into();
-        match source.kind() {
-            io::ErrorKind::NotFound => return Err(AdoptError::Gone { path }),
-            // Not listening yet, or not any more.
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => {
-                if !jail::user_has_process(uid).unwrap_or(true) {
-                    return Err(AdoptError::Gone { path });
-                }
-                if Instant::now() >= deadline {
-                    return Err(AdoptError::Connect { path, source });
-                }
-                tokio::time::sleep(LISTENING_LOOK).await;
-            }
-            _ => return Err(AdoptError::Connect { path, source }),
-        }
-    };
+pub async fn adopt(socket: &Path) -> Result<Adopted, AdoptError> {
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AdoptError::Gone {
+                path: socket.into(),
+            },
+            _ => AdoptError::Connect {
+                path: socket.into(),
+                source,
+            },
+        })?;
     let gone = || AdoptError::Gone {
         path: socket.into(),
     };

@@ -238,6 +238,9 @@ impl Machines for HostMachines {
     }
 
     async fn adopt(&self) -> PortResult<Vec<Machine>> {
+        if let Some(processes) = &self.processes {
+            processes.fill_up(self.has_machine());
+        }
         let mut machines = Vec::new();
         let found = self.folders.list().map_err(|error| {
             PortError::new(PortErrorKind::Failed, "cannot look for running machines")
@@ -265,7 +268,7 @@ impl Machines for HostMachines {
                 continue;
             }
             let Some(run) = folder.run() else { continue };
-            match vmm::adopt(&folder.socket(), run.uid).await {
+            match vmm::adopt(&folder.socket()).await {
                 Ok(adopted) => {
                     let first_output_ns = adopted.status.first_output_ns;
                     let pid = self.watch(
@@ -298,10 +301,6 @@ impl Machines for HostMachines {
                         .with_next_step("see its process and its vmm.log; end the process, then start the daemon again"));
                 }
             }
-        }
-        // Not before: a process that waits for a machine must not have the user of one that is still to be found.
-        if let Some(processes) = &self.processes {
-            processes.fill_up(self.has_machine());
         }
         Ok(machines)
     }

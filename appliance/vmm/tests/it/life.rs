@@ -1,15 +1,10 @@
 //! Starts, ends, resets, and the daemon that comes and goes.
 
-use std::time::Duration;
-
 use vmm::launch::LaunchError;
 use vmm::protocol::{Event, ExitReason, ResetCause};
 
 use crate::guest::Guest;
 use crate::lab::{DEADLINE, KillOnDrop, Lab, kvm, last_reason, within};
-
-/// A user who has no process.
-const NOBODY: u32 = 4_000_000_000;
 
 #[tokio::test]
 async fn a_process_without_a_machine_ends_with_its_launcher_s_interest() {
@@ -197,7 +192,7 @@ async fn a_later_daemon_finds_the_machine_and_the_guest_does_not_notice() {
     let pid = process.pid();
     drop((launched.client, launched.events));
     for round in 0..10 {
-        let mut adopted = within(vmm::adopt(&lab.socket(), NOBODY))
+        let mut adopted = within(vmm::adopt(&lab.socket()))
             .await
             .expect("it is found");
         assert_eq!(adopted.process.pid(), pid);
@@ -212,8 +207,7 @@ async fn a_later_daemon_finds_the_machine_and_the_guest_does_not_notice() {
         }
     }
     within(vmm::launch::wait(&process)).await.expect("ends");
-    let gone = within(vmm::adopt(&lab.socket(), NOBODY)).await;
-    let error = gone.expect_err("it is gone");
+    let error = vmm::adopt(&lab.socket()).await.expect_err("it is gone");
     assert!(
         matches!(error, vmm::launch::AdoptError::Gone { .. }),
         "{error:?}"
@@ -302,28 +296,4 @@ async fn connections_are_bounded_and_strangers_are_closed() {
         .status()
         .await
         .expect("the first is still served");
-}
-
-#[tokio::test]
-async fn a_machine_that_does_not_listen_yet_is_waited_for_as_long_as_its_process_lives() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("vmm.sock");
-    let socket = rustix::net::socket(
-        rustix::net::AddressFamily::UNIX,
-        rustix::net::SocketType::STREAM,
-        None,
-    )
-    .unwrap();
-    let address = rustix::net::SocketAddrUnix::new(&path).unwrap();
-    rustix::net::bind(&socket, &address).unwrap();
-    // This process is one of its user.
-    let user = rustix::process::getuid().as_raw();
-    let look = Duration::from_millis(50);
-    let found = tokio::time::timeout(look, vmm::adopt(&path, user)).await;
-    assert!(found.is_err(), "it was not waited for: {found:?}");
-    let found = within(vmm::adopt(&path, NOBODY)).await;
-    assert!(
-        matches!(found, Err(vmm::launch::AdoptError::Gone { .. })),
-        "{found:?}"
-    );
 }
