@@ -13,7 +13,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "vmm",
     "bench",
 ];
-/// Opening a tap; loading code that this program compiled itself; telling the kernel of a partition; a loop device.
+/// Opening a tap; loading code that this program compiled itself; telling the kernel of a partition; a loop device and adjtime(3).
 const ONE_PLACE: &[&str] = &["network", "plugin-host", "boot-disk", "host"];
 const FORBID: &str = "#![forbid(unsafe_code)]";
 const DENY: &str = "#![deny(unsafe_code)]";

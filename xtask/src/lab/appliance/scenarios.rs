@@ -17,6 +17,9 @@ use super::{network, power_cut};
 const DISK: u64 = 3 << 30;
 const SOON: Duration = Duration::from_secs(90);
 
+/// A configuration of hosts that wait for no guest when they go down.
+const QUICK_END: &str = "version = 1\n[shutdown]\ngrace_s = 0\n";
+
 pub struct Scenario {
     pub name: &'static str,
     pub proves: &'static str,
@@ -141,6 +144,14 @@ fn on(disk: &Path) -> Parts {
         disks: vec![Disk::new(disk)],
         ..Parts::default()
     }
+}
+
+/// A machine that is well, and that we may manage.
+fn enrolled(stage: &Stage, name: &str, parts: &Parts) -> Result<Machine> {
+    let mut machine = Machine::start(stage, name, parts)?;
+    machine.wait_for(WELL, 1, BOOT)?;
+    machine.enroll()?;
+    Ok(machine)
 }
 
 fn manifest(built: &Built) -> Result<String> {
@@ -321,9 +332,7 @@ fn bad_updates(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
     let stage = Stage::new("bad-updates")?;
     let configuration = "version = 1\n[update]\nhealth_deadline_s = 20\n[shutdown]\ngrace_s = 0\n";
     let disk = flashed(releases, &stage, "disk", configuration)?;
-    let mut machine = Machine::start(&stage, "bad", &on(&disk))?;
-    machine.wait_for(WELL, 1, BOOT)?;
-    machine.enroll()?;
+    let mut machine = enrolled(&stage, "bad", &on(&disk))?;
 
     // One bit of the image, then one byte of the manifest: nothing was switched.
     let folder = stage.file("flipped");
@@ -482,10 +491,7 @@ fn full(releases: &Releases, notes: &mut Vec<String>) -> Result<()> {
         &stage,
         "full",
         &Parts {
-            kernel: Some(from_network(
-                releases,
-                "version = 1\n[shutdown]\ngrace_s = 0\n",
-            )?),
+            kernel: Some(from_network(releases, QUICK_END)?),
             ..on(&disk)
         },
     )?;
@@ -563,15 +569,8 @@ fn full(releases: &Releases, notes: &mut Vec<String>) -> Result<()> {
 
 fn watchdog(releases: &Releases, notes: &mut Vec<String>) -> Result<()> {
     let stage = Stage::new("watchdog")?;
-    let disk = flashed(
-        releases,
-        &stage,
-        "disk",
-        "version = 1\n[shutdown]\ngrace_s = 0\n",
-    )?;
-    let mut machine = Machine::start(&stage, "watchdog", &on(&disk))?;
-    machine.wait_for(WELL, 1, BOOT)?;
-    machine.enroll()?;
+    let disk = flashed(releases, &stage, "disk", QUICK_END)?;
+    let mut machine = enrolled(&stage, "watchdog", &on(&disk))?;
     // One try is enough: each waits for the watchdog.
     let manifest = manifest(&releases.stands_still)?;
     machine.cli(&["host", "update", &manifest, "--no-reboot", "--tries", "1"])?;
@@ -614,26 +613,17 @@ fn locked(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
     fs::write(&key, [7; 64])?;
     fs::write(&wrong, [8; 64])?;
     fs::write(&short, [7; 31])?;
-    let unlock = |key: &Path| -> Result<[String; 4]> {
-        Ok(["host", "unlock", "--key-file", text(key)?].map(str::to_owned))
-    };
 
     let mut machine = boot("first", &[&disk])?;
     machine.wait_for("nobody gave its key", 1, BOOT)?;
     machine.wait_for("the daemon is not well", 1, BOOT)?;
     machine.enroll()?;
     machine.has_fault("data", "is locked")?;
-    machine.refused(
-        &unlock(&short)?.each_ref().map(String::as_str),
-        &["31 bytes"],
-    )?;
-    machine.cli(&unlock(&key)?.each_ref().map(String::as_str))?;
+    machine.refused(&unlock(&short)?, &["31 bytes"])?;
+    machine.cli(&unlock(&key)?)?;
     machine.wait_for(WELL, 1, BOOT)?;
     let instance = run_probe(&machine, releases)?;
-    machine.refused(
-        &unlock(&key)?.each_ref().map(String::as_str),
-        &["open already"],
-    )?;
+    machine.refused(&unlock(&key)?, &["open already"])?;
     machine.cli(&["host", "shutdown"])?;
     machine.wait_for_end(SOON)?;
 
@@ -642,10 +632,10 @@ fn locked(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
     machine.wait_for("the daemon is not well", 1, BOOT)?;
     machine.moved()?;
     machine.refused(
-        &unlock(&wrong)?.each_ref().map(String::as_str),
+        &unlock(&wrong)?,
         &["not the right one", "ashlar host unlock"],
     )?;
-    machine.cli(&unlock(&key)?.each_ref().map(String::as_str))?;
+    machine.cli(&unlock(&key)?)?;
     machine.wait_for(WELL, 1, BOOT)?;
     machine.cut();
 
@@ -663,6 +653,11 @@ fn locked(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
     machine.cut();
     stage.clean();
     Ok(())
+}
+
+/// What opens a host's data with a key.
+fn unlock(key: &Path) -> Result<[&str; 4]> {
+    Ok(["host", "unlock", "--key-file", text(key)?])
 }
 
 /// A FAT volume with the key of a host's data.
@@ -692,9 +687,7 @@ fn screen(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
         "disk",
         "version = 1\nhostname = \"flashed\"\n[shutdown]\ngrace_s = 0\n",
     )?;
-    let mut machine = Machine::start(&stage, "screen", &on(&disk))?;
-    machine.wait_for(WELL, 1, BOOT)?;
-    machine.enroll()?;
+    let mut machine = enrolled(&stage, "screen", &on(&disk))?;
     // Nothing happens by one key alone, and nothing without a yes.
     for key in ["p", "c", "s", "b", "o"] {
         machine.type_keys(key)?;
@@ -835,15 +828,8 @@ addresses = [\"10.7.0.1/24\"]
 }
 
 fn updated_by_url(releases: &Releases, stage: &Stage) -> Result<()> {
-    let disk = flashed(
-        releases,
-        stage,
-        "updated",
-        "version = 1\n[shutdown]\ngrace_s = 0\n",
-    )?;
-    let mut machine = Machine::start(stage, "updated", &on(&disk))?;
-    machine.wait_for(WELL, 1, BOOT)?;
-    machine.enroll()?;
+    let disk = flashed(releases, stage, "updated", QUICK_END)?;
+    let machine = enrolled(stage, "updated", &on(&disk))?;
     // One name for both: whoever asks for the update reads the manifest, and the host gets the image.
     network::add_address("10.0.2.2")?;
     let folder = releases.better.manifest_file.parent();
@@ -1023,16 +1009,9 @@ fn broken(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
 
 fn power_cuts(releases: &Releases, notes: &mut Vec<String>) -> Result<()> {
     let stage = Stage::new("power-cut")?;
-    let disk = flashed(
-        releases,
-        &stage,
-        "disk",
-        "version = 1\n[shutdown]\ngrace_s = 0\n",
-    )?;
+    let disk = flashed(releases, &stage, "disk", QUICK_END)?;
     // The first boot makes partitions; what follows is the update alone.
-    let mut machine = Machine::start(&stage, "before", &on(&disk))?;
-    machine.wait_for(WELL, 1, BOOT)?;
-    machine.enroll()?;
+    let mut machine = enrolled(&stage, "before", &on(&disk))?;
     machine.cli(&["host", "shutdown"])?;
     machine.wait_for_end(SOON)?;
     let base = stage.file("base.img");
