@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tokio::io::unix::AsyncFd;
@@ -23,6 +23,10 @@ const HANDOVER_NUMBER: RawFd = 3;
 const KVM_NUMBER: RawFd = HANDOVER_NUMBER + 1;
 /// How long a vmm that closed its connection may take to be gone.
 const ENDING_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a vmm that was handed its machine may take to listen, and one that does not listen any more to be gone.
+const LISTENING_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked at meanwhile.
+const LISTENING_PAUSE: Duration = Duration::from_millis(2);
 /// Starting takes milliseconds; reading a large kernel from a slow disk may take longer.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -168,6 +172,19 @@ impl Prepared {
         self.process.as_ref().map(jail::Process::pid)
     }
 
+    /// What identifies it for [`adopt`] after this program: its process id and when it started ([`jail::Process::started`]). `None`
+    /// once it has ended.
+    ///
+    /// # Errors
+    /// When /proc cannot be read.
+    pub fn id(&self) -> Result<Option<(libc::pid_t, u64)>, LaunchError> {
+        let Some(process) = &self.process else {
+            return Ok(None);
+        };
+        let started = process.started()?;
+        Ok(started.map(|started| (process.pid(), started)))
+    }
+
     /// Whether it still waits.
     pub fn waits(&self) -> bool {
         let ended = self.process.as_ref().map(jail::Process::try_wait);
@@ -236,22 +253,13 @@ pub async fn launch(prepared: Prepared, spec: LaunchSpec) -> Result<Launched, La
     }
 }
 
-/// Finds the vmm that listens at `socket` and takes its events.
+/// Finds the vmm that listens at `socket` and takes its events. `named` is the process that was to get the machine: while it runs, a
+/// socket where nobody listens belongs to a vmm that is just beginning or just ending, and is looked at again.
 ///
 /// # Errors
 /// None runs there, or it cannot be spoken to; it is left as it is.
-pub async fn adopt(socket: &Path) -> Result<Adopted, AdoptError> {
-    let stream = UnixStream::connect(socket)
-        .await
-        .map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => AdoptError::Gone {
-                path: socket.into(),
-            },
-            _ => AdoptError::Connect {
-                path: socket.into(),
-                source,
-            },
-        })?;
+pub async fn adopt(socket: &Path, named: Option<&jail::Process>) -> Result<Adopted, AdoptError> {
+    let stream = connect(socket, named).await?;
     let gone = || AdoptError::Gone {
         path: socket.into(),
     };
@@ -279,6 +287,40 @@ pub async fn adopt(socket: &Path) -> Result<Adopted, AdoptError> {
         events,
         status,
     })
+}
+
+/// A connection to the vmm at `socket`, once it listens.
+async fn connect(socket: &Path, named: Option<&jail::Process>) -> Result<UnixStream, AdoptError> {
+    let path = || socket.to_owned();
+    let deadline = Instant::now() + LISTENING_PATIENCE;
+    loop {
+        // Looked at first: one that ends between the two has been seen alive, and is looked at again.
+        let lives = named.map_or(Ok(false), |process| {
+            process.try_wait().map(|exit| exit.is_none())
+        })?;
+        let source = match UnixStream::connect(socket).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        let nobody = matches!(
+            source.kind(),
+            io::ErrorKind::NotFound
+                | io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::ConnectionReset
+        );
+        match (nobody, lives) {
+            (true, false) => return Err(AdoptError::Gone { path: path() }),
+            (true, true) if Instant::now() < deadline => {
+                tokio::time::sleep(LISTENING_PAUSE).await;
+            }
+            _ => {
+                return Err(AdoptError::Connect {
+                    path: path(),
+                    source,
+                });
+            }
+        }
+    }
 }
 
 /// Whether a vmm that closed its connection was just ending.

@@ -22,6 +22,24 @@ use vmm::{
 pub struct Run {
     pub number: u64,
     pub uid: u32,
+    /// Its process, known before it has the machine; `None` where a daemon wrote this that did not say so yet.
+    #[serde(default)]
+    pub process: Option<ProcessId>,
+}
+
+/// A process among all there ever are, until the host is booted again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    pub pid: i32,
+    /// As [`jail::Process::started`] says.
+    pub started: u64,
+}
+
+impl ProcessId {
+    /// The process, if it is still there.
+    pub fn find(self) -> Result<Option<jail::Process>, jail::Error> {
+        jail::Process::adopt(self.pid, Some(self.started))
+    }
 }
 
 /// The folders of all machines.

@@ -3,7 +3,7 @@
 //! ```text
 //! STATE/machines/<instance>/   console   ring file of the guest's serial output; outlives the machine
 //!                              vmm.sock  control socket of the running vmm
-//!                              run.json  which start of the instance the vmm is, and its uid
+//!                              run.json  which start of the instance the vmm is, its uid and its process
 //!                              vmm.log   what the vmm itself had to say; empty unless something is wrong with it
 //! ```
 
@@ -13,7 +13,7 @@ mod translate;
 mod watch;
 
 use self::{
-    folder::{Folder, Folders, Run},
+    folder::{Folder, Folders, ProcessId, Run},
     processes::{Processes, UIDS},
     translate::{client_failure, launch_failure, machine, not_running},
 };
@@ -187,6 +187,7 @@ impl Machines for HostMachines {
         let run = Run {
             number: spec.run,
             uid: process.uid,
+            process: process.id,
         };
         let folder = self.folders.of(instance);
         let prepared = folder.prepare(run).map_err(|error| {
@@ -238,9 +239,6 @@ impl Machines for HostMachines {
     }
 
     async fn adopt(&self) -> PortResult<Vec<Machine>> {
-        if let Some(processes) = &self.processes {
-            processes.fill_up(self.has_machine());
-        }
         let mut machines = Vec::new();
         let found = self.folders.list().map_err(|error| {
             PortError::new(PortErrorKind::Failed, "cannot look for running machines")
@@ -268,7 +266,12 @@ impl Machines for HostMachines {
                 continue;
             }
             let Some(run) = folder.run() else { continue };
-            match vmm::adopt(&folder.socket()).await {
+            let named = run.process.map_or(Ok(None), ProcessId::find);
+            let named = named.map_err(|error| {
+                let what = format!("cannot look for the vmm of {instance}");
+                PortError::new(PortErrorKind::Failed, what).with_source(error)
+            })?;
+            match vmm::adopt(&folder.socket(), named.as_ref()).await {
                 Ok(adopted) => {
                     let first_output_ns = adopted.status.first_output_ns;
                     let pid = self.watch(
@@ -301,6 +304,10 @@ impl Machines for HostMachines {
                         .with_next_step("see its process and its vmm.log; end the process, then start the daemon again"));
                 }
             }
+        }
+        // Only now are all user ids known that machines have.
+        if let Some(processes) = &self.processes {
+            processes.fill_up(self.has_machine());
         }
         Ok(machines)
     }

@@ -1,6 +1,7 @@
 //! Processes for machines. Starting and confining one takes longer than building a machine in it, so a few wait, confined and
 //! without anything of anybody's, until there is a machine for them. They end with this daemon.
 
+use super::folder::ProcessId;
 use std::{
     collections::VecDeque,
     os::fd::OwnedFd,
@@ -24,6 +25,8 @@ const REST: Duration = Duration::from_millis(100);
 /// A process and the user id it has for itself.
 pub struct Process {
     pub uid: u32,
+    /// `None` if it has ended meanwhile.
+    pub id: Option<ProcessId>,
     pub prepared: Prepared,
 }
 
@@ -103,6 +106,8 @@ impl Processes {
             limits: jail::Limits::default(),
         })
         .await?;
-        Ok(Process { uid, prepared })
+        let id = prepared.id()?;
+        let id = id.map(|(pid, started)| ProcessId { pid, started });
+        Ok(Process { uid, id, prepared })
     }
 }

@@ -192,7 +192,7 @@ async fn a_later_daemon_finds_the_machine_and_the_guest_does_not_notice() {
     let pid = process.pid();
     drop((launched.client, launched.events));
     for round in 0..10 {
-        let mut adopted = within(vmm::adopt(&lab.socket()))
+        let mut adopted = within(vmm::adopt(&lab.socket(), None))
             .await
             .expect("it is found");
         assert_eq!(adopted.process.pid(), pid);
@@ -207,7 +207,9 @@ async fn a_later_daemon_finds_the_machine_and_the_guest_does_not_notice() {
         }
     }
     within(vmm::launch::wait(&process)).await.expect("ends");
-    let error = vmm::adopt(&lab.socket()).await.expect_err("it is gone");
+    let error = vmm::adopt(&lab.socket(), None)
+        .await
+        .expect_err("it is gone");
     assert!(
         matches!(error, vmm::launch::AdoptError::Gone { .. }),
         "{error:?}"
