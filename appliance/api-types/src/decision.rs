@@ -62,3 +62,16 @@ pub enum Outcome {
     /// It would not do.
     Rejected,
 }
+
+/// A decision that was made again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DecisionRerun {
+    /// Whether it came out the same, to the last byte, but for the time it took.
+    pub same: bool,
+    /// SHA-256 of the decision that was kept, lower-case hex.
+    pub kept_sha256: String,
+    /// SHA-256 of what comes out now, lower-case hex.
+    pub rerun_sha256: String,
+    /// What comes out now.
+    pub decision: Decision,
+}

@@ -31,6 +31,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for ApiJson<T> {
     }
 }
 
+/// A JSON body of at most `MAX` bytes.
+#[derive(Debug)]
+pub(crate) struct LargeJson<const MAX: usize, T>(pub T);
+
+impl<S: Send + Sync, const MAX: usize, T: DeserializeOwned> FromRequest<S> for LargeJson<MAX, T> {
+    type Rejection = ApiProblem;
+
+    async fn from_request(request: Request, _state: &S) -> ApiResult<Self> {
+        expect_json(request.headers())?;
+        from_json(&whole_body(request, MAX).await?).map(Self)
+    }
+}
+
 /// A JSON body that may be left out.
 #[derive(Debug)]
 pub(crate) struct OptionalJson<T>(pub T);
@@ -148,6 +161,16 @@ pub(crate) fn parse_optional_id<T: Named>(
     text: Option<&String>,
 ) -> ApiResult<Option<T>> {
     text.map(|text| parse_id(field, text)).transpose()
+}
+
+/// A point in time in RFC 3339, if there is one.
+pub(crate) fn parse_time(
+    field: &str,
+    text: Option<&String>,
+) -> ApiResult<Option<types::Timestamp>> {
+    text.map(|text| text.parse())
+        .transpose()
+        .map_err(|error: types::ParseError| ApiProblem::invalid(field, error.to_string()))
 }
 
 /// A value in a field of a request, of a type whose errors speak for themselves.

@@ -132,8 +132,13 @@ pub enum Command {
     Decisions(commands::decisions::Decisions),
     /// What was used and what it costs
     Usage(commands::usage::Usage),
-    /// The policies in force
-    Plugins,
+    /// Policies: what decides where instances go and what their use costs; alone, lists them
+    #[command(visible_alias = "plugin")]
+    Plugins {
+        /// What to do with them
+        #[command(subcommand)]
+        command: Option<commands::plugins::Plugins>,
+    },
     /// The host: its capacity and what is in use; or the machine under it
     #[command(args_conflicts_with_subcommands = true)]
     Host {

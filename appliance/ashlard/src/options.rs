@@ -136,6 +136,10 @@ pub struct Serve {
     /// Policies to load: `scheduler-*.wasm` and `billing-*.wasm`, each with its configuration in a `.json` of the same name.
     #[arg(long, value_name = "DIR")]
     pub plugins: Option<PathBuf>,
+    /// Takes only policies that one of these keys signed: minisign public keys, one per line [default: any policy that someone with
+    /// access to the interface installs].
+    #[arg(long, value_name = "FILE")]
+    pub policy_keys: Option<PathBuf>,
     /// Prices where no billing policy sets them: a JSON object with `currency`, `vcpu`, `memory_gib` and `disk_gib` (per hour)
     /// [default: a small list in USD]
     #[arg(long, value_name = "FILE")]

@@ -1,25 +1,44 @@
-//! The policies of this host: components from a folder, with the built-in ones behind them.
+//! The policies of this host: components from a folder or installed, with the built-in ones behind them.
 //!
 //! A component that cannot be loaded never keeps the host from starting: the built-in policy decides, and the
 //! list of policies says why.
 
+mod components;
+
+use self::components::Components;
 use anyhow::{Context, Result, bail};
 use control::{
-    model::{PolicyKind, PolicyStatus},
-    ports::Policies,
+    model::{ComponentInfo, PolicyKind, PolicyRevision, PolicyStatus},
+    ports::{LoadedPolicy, Policies, PortError, PortErrorKind, PortResult},
 };
+use image_format::TrustedKeys;
 use ledger::{PriceList, Prices, Rater};
 use placement::{BuiltIn, Scheduler};
-use plugin_host::{Limits, Parameters, PluginHost, PluginKind, PluginStatus};
+use plugin_host::{Limits, LoadError, Parameters, PluginHost, PluginKind, PluginStatus};
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
-use types::{Currency, Decimal, ModuleDigest};
+use types::{ByteCount, Currency, Decimal, ModuleDigest, Sha256Digest};
 
-/// The policies in force.
+/// Where policies come from, and what they may be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sources<'a> {
+    /// Holds `scheduler-*.wasm` and `billing-*.wasm`, each with the parameters in a `.json` of the same name.
+    pub folder: Option<&'a Path>,
+    /// The price list that counts where no billing policy does.
+    pub prices: Option<&'a Path>,
+    /// The minisign public keys that installed components must be signed by; `None`: they need no signature.
+    pub keys: Option<&'a Path>,
+}
+
+/// The policies of this host.
 pub struct HostPolicies {
     host: PluginHost,
+    components: Components,
+    keys: Option<TrustedKeys>,
+    prices: PriceList,
     scheduler: Scheduler,
     rater: Rater,
     /// Why a policy that should be in force is not.
@@ -27,24 +46,28 @@ pub struct HostPolicies {
 }
 
 impl HostPolicies {
-    /// Loads `scheduler-*.wasm` and `billing-*.wasm` from `folder`, each with the parameters in a `.json` of the same name. Compiled
-    /// code is kept in `cache`. `prices` is the list that counts where no billing policy does.
+    /// Loads the policies in the folder. Compiled code is kept in `cache`, installed components below it.
     ///
     /// # Errors
-    /// When the folder or the price list cannot be read, the folder holds two policies of a kind, or WebAssembly cannot run at all.
-    pub fn load(folder: Option<&Path>, prices: Option<&Path>, cache: &Path) -> Result<Self> {
-        let prices = match prices {
+    /// When one of the sources cannot be read, the folder holds two policies of a kind, or WebAssembly cannot run at all.
+    pub fn load(sources: Sources<'_>, cache: &Path) -> Result<Self> {
+        let prices = match sources.prices {
             Some(file) => read_prices(file)?,
             None => default_prices()?,
         };
+        let keys = sources.keys.map(read_keys).transpose()?;
         let host =
             PluginHost::new(Limits::default(), cache).context("cannot prepare to run policies")?;
         let mut policies = Self {
             host,
+            components: Components::open(&cache.join("components"))?,
+            keys,
+            prices: prices.clone(),
             scheduler: Scheduler::built_in(BuiltIn::default()),
             rater: Rater::built_in(prices.clone()),
             broken: Vec::new(),
         };
+        let folder = sources.folder;
         let Some(folder) = folder else {
             return Ok(policies);
         };
@@ -104,6 +127,8 @@ impl HostPolicies {
             healthy: false,
             calls: 0,
             fallbacks: 0,
+            mean_ns: 0,
+            max_ns: 0,
             last_error: Some(message),
         });
     }
@@ -126,7 +151,12 @@ impl Policies for HostPolicies {
             (PolicyKind::Billing, self.rater.identity()),
         ];
         for (kind, identity) in built_in {
-            if !all.iter().any(|policy| policy.kind == kind) {
+            let is_first = |policy: &PolicyStatus| {
+                policy.kind == kind
+                    && (policy.name == identity.name
+                        || policy.name.parse::<PolicyRevision>().is_err())
+            };
+            if !all.iter().any(is_first) {
                 all.push(PolicyStatus {
                     kind,
                     name: identity.name,
@@ -134,25 +164,120 @@ impl Policies for HostPolicies {
                     healthy: true,
                     calls: 0,
                     fallbacks: 0,
+                    mean_ns: 0,
+                    max_ns: 0,
                     last_error: None,
                 });
             }
         }
         all
     }
+
+    fn author(&self, component: &[u8], signature: Option<&str>) -> PortResult<Option<String>> {
+        let Some(keys) = &self.keys else {
+            return Ok(None);
+        };
+        let refused = |message: String| {
+            PortError::new(PortErrorKind::Invalid, message)
+                .with_next_step("sign it with `minisign -S` by a key that this host trusts")
+        };
+        let signature = signature.ok_or_else(|| {
+            refused(
+                "the component has no signature, and this host takes signed policies only"
+                    .to_owned(),
+            )
+        })?;
+        let author = keys.verify(component, signature);
+        author
+            .map(Some)
+            .map_err(|error| refused(format!("the component cannot be trusted: {error}")))
+    }
+
+    fn inspect(&self, component: &[u8]) -> PortResult<ComponentInfo> {
+        let facts = self.host.inspect("given", component).map_err(refusal)?;
+        Ok(ComponentInfo {
+            kind: kind(facts.kind),
+            module_sha256: facts.module_sha256,
+            size: ByteCount::new(u64::try_from(component.len()).unwrap_or(u64::MAX)),
+            imports: facts.imports,
+            exports: facts.exports,
+        })
+    }
+
+    fn load(
+        &self,
+        name: &str,
+        kind: PolicyKind,
+        component: &[u8],
+        parameters: &BTreeMap<String, String>,
+    ) -> PortResult<LoadedPolicy> {
+        Ok(match kind {
+            PolicyKind::Scheduler => {
+                let plugin = self.host.load_scheduler(name, component, parameters);
+                let plugin = plugin.map_err(refusal)?;
+                LoadedPolicy::Scheduler(Scheduler::new(plugin, BuiltIn::default()))
+            }
+            PolicyKind::Billing => {
+                let plugin = self.host.load_billing(name, component, parameters);
+                let plugin = plugin.map_err(refusal)?;
+                LoadedPolicy::Billing(Rater::new(plugin, self.prices.clone()))
+            }
+        })
+    }
+
+    fn keep(&self, component: &[u8]) -> PortResult<()> {
+        let kept = self.components.keep(component);
+        kept.map_err(|error| failed("keep the component of a policy", error))
+    }
+
+    fn kept(&self, module: Sha256Digest) -> PortResult<Vec<u8>> {
+        let read = self.components.read(module);
+        read.map_err(|error| failed("read the component of a policy", error))
+    }
+
+    fn retain(&self, modules: &BTreeSet<Sha256Digest>) -> PortResult<()> {
+        let retained = self.components.retain(modules);
+        retained.map_err(|error| failed("look through the components of policies", error))
+    }
+}
+
+/// A component that cannot be loaded is the fault of who brought it, unless the host is.
+fn refusal(error: LoadError) -> PortError {
+    let kind = match &error {
+        LoadError::Cache(_) | LoadError::Engine(_) | LoadError::Read { .. } => {
+            PortErrorKind::Failed
+        }
+        _ => PortErrorKind::Invalid,
+    };
+    PortError::new(kind, error.to_string()).with_source(error)
+}
+
+fn failed(what: &str, error: std::io::Error) -> PortError {
+    let kind = match error.kind() {
+        std::io::ErrorKind::StorageFull => PortErrorKind::Exhausted,
+        std::io::ErrorKind::NotFound => PortErrorKind::NotFound,
+        _ => PortErrorKind::Failed,
+    };
+    PortError::new(kind, format!("cannot {what}")).with_source(error)
+}
+
+fn kind(kind: PluginKind) -> PolicyKind {
+    match kind {
+        PluginKind::Scheduler => PolicyKind::Scheduler,
+        PluginKind::Billing => PolicyKind::Billing,
+    }
 }
 
 fn status(plugin: PluginStatus) -> PolicyStatus {
     PolicyStatus {
-        kind: match plugin.kind {
-            PluginKind::Scheduler => PolicyKind::Scheduler,
-            PluginKind::Billing => PolicyKind::Billing,
-        },
+        kind: kind(plugin.kind),
         name: plugin.name,
         module_sha256: plugin.module_sha256,
         healthy: !plugin.set_aside,
         calls: plugin.calls,
         fallbacks: plugin.failures,
+        mean_ns: plugin.mean_ns,
+        max_ns: plugin.max_ns,
         last_error: plugin.last_failure.map(|failure| failure.to_string()),
     }
 }
@@ -190,6 +315,17 @@ fn component(folder: &Path, prefix: &str) -> Result<Option<PathBuf>> {
     }
 }
 
+fn read_keys(file: &Path) -> Result<TrustedKeys> {
+    let text = fs::read_to_string(file)
+        .with_context(|| format!("cannot read the keys in {}", file.display()))?;
+    TrustedKeys::parse(&text).with_context(|| {
+        format!(
+            "{} does not list the keys of who signs policies",
+            file.display()
+        )
+    })
+}
+
 fn read_prices(file: &Path) -> Result<PriceList> {
     let text = fs::read_to_string(file)
         .with_context(|| format!("cannot read the prices in {}", file.display()))?;
@@ -216,11 +352,18 @@ fn default_prices() -> Result<PriceList> {
 mod tests {
     use super::*;
 
+    fn in_folder(folder: &Path) -> Sources<'_> {
+        Sources {
+            folder: Some(folder),
+            ..Sources::default()
+        }
+    }
+
     #[test]
     fn without_components_the_built_in_policies_are_in_force() {
         let dir = tempfile::tempdir().unwrap();
         let policies =
-            HostPolicies::load(Some(dir.path()), None, &dir.path().join("cache")).unwrap();
+            HostPolicies::load(in_folder(dir.path()), &dir.path().join("cache")).unwrap();
         let status = policies.status();
         assert_eq!(status.len(), 2);
         assert!(
@@ -235,7 +378,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("scheduler-odd.wasm"), "no component").unwrap();
         let policies =
-            HostPolicies::load(Some(dir.path()), None, &dir.path().join("cache")).unwrap();
+            HostPolicies::load(in_folder(dir.path()), &dir.path().join("cache")).unwrap();
         let odd = policies
             .status()
             .into_iter()
@@ -255,7 +398,7 @@ mod tests {
         for name in ["billing-a.wasm", "billing-b.wasm"] {
             fs::write(dir.path().join(name), "").unwrap();
         }
-        let error = HostPolicies::load(Some(dir.path()), None, &dir.path().join("cache"))
+        let error = HostPolicies::load(in_folder(dir.path()), &dir.path().join("cache"))
             .err()
             .unwrap()
             .to_string();

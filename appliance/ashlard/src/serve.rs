@@ -5,7 +5,7 @@ use crate::{
     machines::HostMachines,
     networks::HostNetworks,
     options::{Folders, Serve},
-    policies::HostPolicies,
+    policies::{HostPolicies, Sources},
     state,
 };
 use anyhow::{Context, Result};
@@ -158,8 +158,11 @@ pub fn ports(options: &Serve) -> Result<Ports> {
         networks: Arc::new(HostNetworks::new(network_manager(folders)?)),
         volumes: Arc::new(Pool::open(&folders.pool())?),
         policies: Arc::new(HostPolicies::load(
-            options.plugins.as_deref(),
-            options.prices.as_deref(),
+            Sources {
+                folder: options.plugins.as_deref(),
+                prices: options.prices.as_deref(),
+                keys: options.policy_keys.as_deref(),
+            },
             &folders.state.join("policies"),
         )?),
         clock: Arc::new(SystemClock),

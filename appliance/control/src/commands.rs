@@ -252,3 +252,36 @@ pub struct ChargeFilter {
     /// Of stretches that begin before this.
     pub to: Option<Timestamp>,
 }
+
+/// Install a policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InstallPolicy {
+    /// What it is to be called; a name that is there gets another revision.
+    pub name: String,
+    /// Its component.
+    pub component: Vec<u8>,
+    /// Its parameters.
+    pub parameters: BTreeMap<String, String>,
+    /// The minisign signature of the component.
+    pub signature: Option<String>,
+    /// Check everything and change nothing.
+    pub dry_run: bool,
+}
+
+/// An installed policy: that revision, or the latest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicySelector {
+    /// Its name.
+    pub name: String,
+    /// Its revision; `None`: the latest.
+    pub revision: Option<u32>,
+}
+
+/// What of the past a policy is asked about: what was decided, or charged for, in `from..to`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplayPeriod {
+    /// From when; `None`: from the beginning.
+    pub from: Option<Timestamp>,
+    /// Until when; `None`: until now.
+    pub to: Option<Timestamp>,
+}

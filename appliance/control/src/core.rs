@@ -5,11 +5,12 @@
 
 use crate::{
     ControlError, ErrorKind, Result, Settings,
-    model::{Event, EventSubject},
+    model::{Charge, Decision, Event, EventSubject, Policy, PolicyRoles},
+    policies::Board,
     ports::Ports,
-    records::{ChargeRecord, EntryRecord, HostRecord},
+    records::{ChargeRecord, DecisionInputs, EntryRecord, HostRecord},
 };
-use ledger::{Change, Entry, Ledger, UsageKey};
+use ledger::{Change, Entry, Ledger, RatingInput, UsageKey};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
@@ -26,6 +27,7 @@ pub(crate) struct Core {
     pub(crate) ports: Ports,
     pub(crate) host: HostId,
     pub(crate) started_at: Timestamp,
+    pub(crate) policies: Arc<Board>,
     store: Store,
     /// As of the last transaction. Taken before a write transaction begins and held until it is committed.
     ledger: Mutex<Ledger>,
@@ -74,8 +76,10 @@ impl Core {
                 )
             },
         )?;
-        Ok(Self {
+        let policies = Arc::new(Board::new(&*ports.policies));
+        let core = Self {
             started_at: ports.clock.now(),
+            policies,
             settings,
             ports,
             host,
@@ -83,7 +87,31 @@ impl Core {
             ledger: Mutex::new(ledger),
             events: broadcast::channel(EVENT_BACKLOG).0,
             sequence: AtomicU64::new(0),
-        })
+        };
+        core.begin_policies()?;
+        Ok(core)
+    }
+
+    /// Puts in force what was activated before, and removes components that an installation left behind which broke off.
+    fn begin_policies(&self) -> Result<()> {
+        self.keep_components()?;
+        for roles in self.list::<PolicyRoles>()? {
+            self.policies.assume(self, &roles, None)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the components that no installed policy has. What cannot be removed now is the next time.
+    pub(crate) fn keep_components(&self) -> Result<()> {
+        let policies = self.list::<Policy>()?;
+        let modules = policies.iter().map(|policy| policy.module_sha256);
+        if let Err(error) = self.ports.policies.retain(&modules.collect()) {
+            tracing::warn!(
+                error = error.chain(),
+                "components of policies that are gone cannot be removed"
+            );
+        }
+        Ok(())
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -146,6 +174,7 @@ impl Core {
         let mut ledger = lock(&self.ledger);
         let mut events = Vec::new();
         let mut entries = Vec::new();
+        let mut decided = Vec::new();
         let run = |writer: &Writer| -> Result<T> {
             let mut transaction = Transaction {
                 core: self,
@@ -153,10 +182,12 @@ impl Core {
                 ledger: &ledger,
                 usage: Vec::new(),
                 events: Vec::new(),
+                decided: Vec::new(),
             };
             let done = change(&mut transaction)?;
             let usage = std::mem::take(&mut transaction.usage);
             events = std::mem::take(&mut transaction.events);
+            decided = std::mem::take(&mut transaction.decided);
             entries = ledger.prepare(usage, self.now()).map_err(|error| {
                 ControlError::internal("The usage ledger refuses a change.", error)
             })?;
@@ -173,16 +204,22 @@ impl Core {
         append(&mut ledger, &entries)?;
         drop(ledger);
         self.publish(events);
+        self.policies.shadow_decisions(decided);
         Ok(done)
     }
 
     /// Charges every whole second of use that is not charged yet; how many charges that made. Blocks.
     pub(crate) fn charge_blocking(&self) -> Result<usize> {
         let mut ledger = lock(&self.ledger);
-        let rater = self.ports.policies.rater();
-        let charges = ledger.rate(&rater, self.now()).map_err(|error| {
-            ControlError::internal("Not even the built-in prices give an amount.", error)
-        })?;
+        let (in_force, now) = (self.policies.in_force(), self.now());
+        let mut charges = Vec::new();
+        for (rater, rates) in in_force.raters() {
+            let which = |interval: &ledger::UsageInterval| rates(&interval.usage.key().resource);
+            let more = ledger.rate_where(rater, now, which).map_err(|error| {
+                ControlError::internal("Not even the built-in prices give an amount.", error)
+            })?;
+            charges.extend(more);
+        }
         if charges.is_empty() {
             return Ok(0);
         }
@@ -191,6 +228,10 @@ impl Core {
                 .iter()
                 .try_for_each(|charge| writer.put(&ChargeRecord::new(charge.clone())))
         })?;
+        let charged = match in_force.shadows_prices() {
+            true => charged(&ledger, &charges),
+            false => Vec::new(),
+        };
         let mut events = Vec::new();
         for charge in &charges {
             ledger.record(charge).map_err(|error| {
@@ -203,6 +244,7 @@ impl Core {
         }
         drop(ledger);
         self.publish(events);
+        self.policies.shadow_charges(charged);
         Ok(charges.len())
     }
 
@@ -231,6 +273,21 @@ impl Core {
             });
         }
     }
+}
+
+/// Charges that are not recorded yet, with what they are for.
+fn charged(ledger: &Ledger, charges: &[Charge]) -> Vec<(Charge, RatingInput)> {
+    let input = |charge: &Charge| {
+        let interval = ledger.interval(charge.interval)?;
+        let input = RatingInput {
+            interval: charge.interval,
+            usage: interval.usage.clone(),
+            from: charge.from,
+            seconds: charge.seconds,
+        };
+        Some((charge.clone(), input))
+    };
+    charges.iter().filter_map(input).collect()
 }
 
 fn append(ledger: &mut Ledger, entries: &[Entry]) -> Result<()> {
@@ -267,6 +324,7 @@ pub(crate) struct Transaction<'a> {
     ledger: &'a Ledger,
     usage: Vec<Change>,
     events: Vec<(EventSubject, String)>,
+    decided: Vec<(Decision, DecisionInputs)>,
 }
 
 impl Transaction<'_> {
@@ -299,6 +357,11 @@ impl Transaction<'_> {
         self.events.push((subject, message.into()));
     }
 
+    /// A placement was decided: a shadow is asked about it, once the change has happened.
+    pub(crate) fn decided(&mut self, decision: &Decision, inputs: DecisionInputs) {
+        self.decided.push((decision.clone(), inputs));
+    }
+
     /// Use begins, unless it has.
     pub(crate) fn open_usage(&mut self, usage: ledger::Usage) {
         if self.ledger.open_interval(&usage.key()).is_none() {
@@ -323,6 +386,7 @@ pub(crate) fn check_room(what: &'static str, there: usize, asked: usize, limit: 
             "VPCs" => "QuotaExceeded.Vpc",
             "vswitches" => "QuotaExceeded.VSwitch",
             "security groups" => "QuotaExceed.SecurityGroup",
+            "policies" => "QuotaExceed.Policy",
             _ => "QuotaExceeded",
         };
         ControlError::new(ErrorKind::QuotaExceeded, code, sentence(&refusal.message))

@@ -16,6 +16,7 @@ mod error;
 mod host_system;
 pub mod model;
 mod placing;
+mod policies;
 pub mod ports;
 mod reconcile;
 mod records;

@@ -4,7 +4,7 @@ use crate::{
     ControlError, ErrorKind, Result,
     core::{Core, Transaction},
     model::{EventSubject, Instance},
-    records::DecisionRecord,
+    records::{DecisionInputs, DecisionRecord},
 };
 use placement::{Decision, HostRow, HostTable, NoStock, PlacementRequest};
 use types::{ByteCount, DecisionId, InstanceId};
@@ -48,16 +48,12 @@ impl Hosts {
         Ok(Self { table })
     }
 
-    /// Decides where it goes, and takes the room for it in this table.
-    #[allow(
-        clippy::result_large_err,
-        reason = "the error carries the decision, which is stored like any other"
-    )]
+    /// Decides where it goes, and takes the room for it in this table; also what the policy was asked.
     pub(crate) fn place(
         &mut self,
         core: &Core,
         wanted: Wanted,
-    ) -> std::result::Result<Decision, NoStock> {
+    ) -> (std::result::Result<Decision, NoStock>, DecisionInputs) {
         let request = PlacementRequest {
             instance: wanted.instance,
             instance_type: wanted
@@ -71,27 +67,40 @@ impl Hosts {
             spot: false,
         };
         let id = DecisionId::generate(core.ports.entropy.random());
-        let decision =
-            core.ports
-                .policies
-                .scheduler()
-                .decide(id, core.now(), &request, &self.table)?;
-        if let Some(host) = decision.host {
+        let in_force = core.policies.in_force();
+        let scheduler = in_force.scheduler(request.instance);
+        let decided = scheduler.decide(id, core.now(), &request, &self.table);
+        let inputs = DecisionInputs {
+            request,
+            hosts: self.table.clone(),
+        };
+        if let Ok(Decision {
+            host: Some(host), ..
+        }) = &decided
+        {
             // The scheduler chose among hosts that have room.
-            let _ = self.table.reserve(host, &request.footprint());
+            let _ = self.table.reserve(*host, &inputs.request.footprint());
         }
-        Ok(decision)
+        (decided, inputs)
     }
 }
 
-/// Keeps a decision.
-pub(crate) fn record(transaction: &mut Transaction<'_>, decision: &Decision) -> Result<()> {
-    transaction.put(&DecisionRecord(decision.clone()))?;
+/// Keeps a decision, and what the policy was asked.
+pub(crate) fn record(
+    transaction: &mut Transaction<'_>,
+    decision: &Decision,
+    inputs: DecisionInputs,
+) -> Result<()> {
+    transaction.put(&DecisionRecord {
+        decision: decision.clone(),
+        inputs: Some(inputs.clone()),
+    })?;
     let message = format!(
         "placement of instance {}: {}",
         decision.instance, decision.reason
     );
     transaction.event(EventSubject::Decision(decision.id), message);
+    transaction.decided(decision, inputs);
     Ok(())
 }
 

@@ -5,7 +5,8 @@
 //! has changed nothing that the same call, or its undo, would not put right.
 
 use crate::model::{
-    BootProtocol, HostConfiguration, HostStatus, ImagePartKind, PolicyStatus, SecurityGroup,
+    BootProtocol, ComponentInfo, HostConfiguration, HostStatus, ImagePartKind, PolicyKind,
+    PolicyStatus, SecurityGroup,
 };
 use async_trait::async_trait;
 use boot_disk::{LiveDaemon, UpdateRecord};
@@ -15,7 +16,13 @@ use ipnet::Ipv4Net;
 use ledger::Rater;
 use placement::Scheduler;
 use std::{
-    error::Error as StdError, fs::File, io::Read, net::Ipv4Addr, os::fd::OwnedFd, sync::Arc,
+    collections::{BTreeMap, BTreeSet},
+    error::Error as StdError,
+    fs::File,
+    io::Read,
+    net::Ipv4Addr,
+    os::fd::OwnedFd,
+    sync::Arc,
     time::Duration,
 };
 use tokio::sync::mpsc;
@@ -422,17 +429,65 @@ pub struct Space {
     pub free: ByteCount,
 }
 
-/// The policies in force. They are asked anew for every placement and every metering tick, so that a policy that was
-/// swapped counts from the next one. Where a plugin has no answer the built-in policy decides, and the answer says so.
+/// A policy that can be asked, with the built-in one behind it.
+#[derive(Clone)]
+pub enum LoadedPolicy {
+    /// Chooses hosts. A choice takes microseconds to some milliseconds.
+    Scheduler(Scheduler),
+    /// Prices use.
+    Billing(Rater),
+}
+
+impl LoadedPolicy {
+    /// What it decides about.
+    #[must_use]
+    pub fn kind(&self) -> PolicyKind {
+        match self {
+            Self::Scheduler(_) => PolicyKind::Scheduler,
+            Self::Billing(_) => PolicyKind::Billing,
+        }
+    }
+}
+
+/// Where policies come from: those the daemon was started with, and components. Calls block; loading one for the first time takes up
+/// to seconds.
+///
+/// Where a loaded policy has no answer the built-in one decides, and the answer says so. A policy is unloaded when the last clone of
+/// it is gone.
 pub trait Policies: Send + Sync + 'static {
-    /// What chooses hosts. A choice takes microseconds to some milliseconds.
+    /// What chooses hosts where nothing else was activated.
     fn scheduler(&self) -> Scheduler;
 
-    /// What prices use.
+    /// What prices use where nothing else was activated.
     fn rater(&self) -> Rater;
 
-    /// The policies and how they do.
+    /// The policies that are loaded and how they do, those the daemon was started with first.
     fn status(&self) -> Vec<PolicyStatus>;
+
+    /// What the signature of a component says of itself, if signatures are asked for ([`PortErrorKind::Invalid`] without a good
+    /// signature by a trusted key).
+    fn author(&self, component: &[u8], signature: Option<&str>) -> PortResult<Option<String>>;
+
+    /// What a component is ([`PortErrorKind::Invalid`] if it is no policy).
+    fn inspect(&self, component: &[u8]) -> PortResult<ComponentInfo>;
+
+    /// Loads a component under that name ([`PortErrorKind::Invalid`] if it cannot be loaded or does not take its parameters).
+    fn load(
+        &self,
+        name: &str,
+        kind: PolicyKind,
+        component: &[u8],
+        parameters: &BTreeMap<String, String>,
+    ) -> PortResult<LoadedPolicy>;
+
+    /// Keeps a component on stable storage, under its digest.
+    fn keep(&self, component: &[u8]) -> PortResult<()>;
+
+    /// A component that is kept.
+    fn kept(&self, module: Sha256Digest) -> PortResult<Vec<u8>>;
+
+    /// Removes every kept component but these.
+    fn retain(&self, modules: &BTreeSet<Sha256Digest>) -> PortResult<()>;
 }
 
 /// Time. Timers use tokio's clock; this is what gets recorded.

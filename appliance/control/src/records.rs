@@ -1,10 +1,12 @@
 //! What is kept in the store, and under which name.
 
 use crate::model::{
-    Charge, Decision, Disk, Image, Instance, NetworkInterface, SecurityGroup, Vpc, Vswitch,
+    Charge, Decision, Disk, Image, Instance, NetworkInterface, Policy, PolicyKind, PolicyRevision,
+    PolicyRoles, SecurityGroup, Vpc, Vswitch,
 };
 use instance::TokenUse;
 use ledger::Entry;
+use placement::{HostTable, PlacementRequest};
 use serde::{Deserialize, Serialize};
 use store::{Record, Schema};
 use types::{
@@ -40,6 +42,9 @@ records! {
     Vswitch: "vswitches" by id: VswitchId;
     NetworkInterface: "interfaces" by id: InterfaceId;
     SecurityGroup: "security_groups" by id: SecurityGroupId;
+    Policy: "policies" by id: PolicyRevision;
+    PolicyRoles: "policy_roles" by kind: PolicyKind;
+    PolicyNameRecord: "policy_names" by name: String;
     HostRecord: "host" by name: String;
     TokenRecord: "client_tokens" by key: String;
     EntryRecord: "usage" by key: String;
@@ -57,6 +62,13 @@ impl HostRecord {
     pub(crate) const NAME: &'static str = "self";
 }
 
+/// The last revision that a policy's name was given for.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct PolicyNameRecord {
+    pub(crate) name: String,
+    pub(crate) last: u32,
+}
+
 /// What a client token was used for.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct TokenRecord {
@@ -67,17 +79,29 @@ pub(crate) struct TokenRecord {
     pub(crate) at: Timestamp,
 }
 
-/// A placement decision. Of another crate's making, so it is wrapped.
+/// A placement decision, and what it takes to make it again.
 #[derive(Serialize, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct DecisionRecord(pub(crate) Decision);
+pub(crate) struct DecisionRecord {
+    #[serde(flatten)]
+    pub(crate) decision: Decision,
+    /// `None` of decisions from before this was kept.
+    #[serde(default)]
+    pub(crate) inputs: Option<DecisionInputs>,
+}
+
+/// What a policy was asked.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct DecisionInputs {
+    pub(crate) request: PlacementRequest,
+    pub(crate) hosts: HostTable,
+}
 
 impl Record for DecisionRecord {
     const TABLE: &'static str = "decisions";
     type Key = DecisionId;
 
     fn key(&self) -> &DecisionId {
-        &self.0.id
+        &self.decision.id
     }
 }
 

@@ -103,6 +103,12 @@ impl Ledger {
         self.unsettled.get(id).map(|(interval, _)| interval)
     }
 
+    /// The interval of that id, if it is open or not wholly charged.
+    #[must_use]
+    pub fn interval(&self, id: UsageId) -> Option<&UsageInterval> {
+        self.unsettled.get(&id).map(|(interval, _)| interval)
+    }
+
     /// Intervals that are open or not wholly charged.
     pub fn unsettled(&self) -> impl Iterator<Item = &UsageInterval> {
         self.unsettled.values().map(|(interval, _)| interval)
@@ -191,9 +197,23 @@ impl Ledger {
     /// [`PolicyFailure`] when even the built-in prices give no amount that can be charged. Nothing is lost: the seconds are
     /// due at the next tick.
     pub fn rate(&self, rater: &Rater, now: Timestamp) -> Result<Vec<Charge>, PolicyFailure> {
+        self.rate_where(rater, now, |_| true)
+    }
+
+    /// As [`rate`](Self::rate), of some of the intervals: for who has different policies set the prices of different resources.
+    ///
+    /// # Errors
+    /// As for `rate`.
+    pub fn rate_where(
+        &self,
+        rater: &Rater,
+        now: Timestamp,
+        which: impl Fn(&UsageInterval) -> bool,
+    ) -> Result<Vec<Charge>, PolicyFailure> {
         let due: Vec<Due<'_>> = self
             .unsettled
             .values()
+            .filter(|(interval, _)| which(interval))
             .map(|(interval, progress)| Due {
                 interval,
                 progress,

@@ -113,6 +113,36 @@ impl Rater {
         self.policy.identity()
     }
 
+    /// What the configured policy says `usage` costs, in its order, rounded as charges are: for comparisons, which charge nothing and for
+    /// which the built-in prices are no answer.
+    ///
+    /// # Errors
+    /// [`PolicyFailure`] when it gives no usable answer for any of it.
+    pub fn price(&self, usage: &[RatingInput]) -> Result<Vec<Money>, PolicyFailure> {
+        let currency = self.currency();
+        let mut prices = Vec::with_capacity(usage.len());
+        for batch in usage.chunks(MAX_BATCH) {
+            let amounts = self.policy.rate(currency, batch)?;
+            check_amounts(currency, batch, &amounts).map_err(|message| PolicyFailure {
+                policy: Box::new(self.policy.identity()),
+                kind: FailureKind::InvalidAnswer,
+                message,
+            })?;
+            prices.extend(
+                amounts
+                    .into_iter()
+                    .map(|money| money.rounded(AMOUNT_DECIMALS)),
+            );
+        }
+        Ok(prices)
+    }
+
+    /// The currency of all prices.
+    #[must_use]
+    pub fn currency(&self) -> Currency {
+        self.fallback.currency()
+    }
+
     /// One charge for each of `due`, in their order.
     pub(crate) fn charges(&self, due: &[Due<'_>]) -> Result<Vec<Charge>, PolicyFailure> {
         let mut charges = Vec::with_capacity(due.len());

@@ -66,6 +66,11 @@ pub enum LoadError {
         /// What it exports instead, as a subordinate clause; may be empty.
         instead: String,
     },
+    /// It isn't a policy of any kind.
+    #[error(
+        "component `{0}` is no policy: it exports none of the interfaces of `ashlar:policy`, see plugins/README.md"
+    )]
+    NoPolicy(String),
     /// An import or export is there, but of another shape.
     #[error("policy `{name}` was made for another version of `ashlar:policy`: {why}")]
     Interface {

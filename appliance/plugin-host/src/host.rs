@@ -5,7 +5,8 @@ use crate::{
     bindings::scheduler::ashlar::policy::{log, random},
     cache::Cache,
     guarded::Reports,
-    plugin::{Plugin, PluginKind},
+    inspect::ComponentFacts,
+    plugin::{Plugin, PluginKind, compile},
     sandbox::{MAX_INSTANCES, MAX_MEMORIES, MAX_TABLES, Sandbox},
     ticker::Ticker,
 };
@@ -17,7 +18,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak, atomic::AtomicU32},
     time::Duration,
 };
-use types::{ByteCount, PolicyIdentity};
+use types::{ByteCount, PolicyIdentity, Sha256Digest};
 use wasmtime::{
     Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
     component::{HasSelf, Linker},
@@ -108,6 +109,17 @@ impl PluginHost {
             });
         }
         Ok(())
+    }
+
+    /// What the component in `bytes` is, without asking it anything. It is called `name` in errors.
+    ///
+    /// # Errors
+    /// [`LoadError`] if it is no policy of any kind.
+    pub fn inspect(&self, name: &str, bytes: &[u8]) -> Result<ComponentFacts, LoadError> {
+        self.check_size(name, bytes)?;
+        let digest = Sha256Digest::of(bytes);
+        let component = compile(&self.runtime, &self.cache, name, digest, bytes)?;
+        ComponentFacts::of(name, digest, &component)
     }
 
     /// Loads a scheduling policy: a component of world `scheduler`, under the operator's name for it, with its parameters.

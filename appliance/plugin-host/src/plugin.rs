@@ -23,8 +23,11 @@ pub enum PluginKind {
 }
 
 impl PluginKind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::Scheduler, Self::Billing];
+
     /// The interface it exports, without its version.
-    const fn export(self) -> &'static str {
+    pub(crate) const fn export(self) -> &'static str {
         match self {
             Self::Scheduler => "ashlar:policy/scheduling",
             Self::Billing => "ashlar:policy/rating",
@@ -60,19 +63,8 @@ impl Plugin {
         bytes: &[u8],
         parameters: &Parameters,
     ) -> Result<Self, LoadError> {
-        let owned = name.to_owned();
-        match bytes.split_at_checked(8).map(|(header, _)| header) {
-            Some(b"\0asm\x01\0\0\0") => return Err(LoadError::CoreModule(owned)),
-            Some(header) if header.starts_with(b"\0asm") => {}
-            _ => return Err(LoadError::NotWasm(owned)),
-        }
         let digest = Sha256Digest::of(bytes);
-        let component = cache
-            .component(&runtime.engine, digest, bytes)
-            .map_err(|error| LoadError::Invalid {
-                name: name.to_owned(),
-                why: one_line(&format!("{error:#}")),
-            })?;
+        let component = compile(&runtime, cache, name, digest, bytes)?;
         check_world(name, kind, &component, &component.component_type())?;
         let instance = linker
             .instantiate_pre(&component)
@@ -81,7 +73,7 @@ impl Plugin {
             runtime,
             instance,
             identity: PolicyIdentity {
-                name: owned,
+                name: name.to_owned(),
                 module_sha256: ModuleDigest::Sha256(digest),
                 configuration_sha256: configuration_digest(parameters),
             },
@@ -212,6 +204,27 @@ impl Plugin {
     }
 }
 
+/// Compiles a component, or takes what was compiled before.
+pub(crate) fn compile(
+    runtime: &Runtime,
+    cache: &Cache,
+    name: &str,
+    digest: Sha256Digest,
+    bytes: &[u8],
+) -> Result<Component, LoadError> {
+    match bytes.split_at_checked(8).map(|(header, _)| header) {
+        Some(b"\0asm\x01\0\0\0") => return Err(LoadError::CoreModule(name.to_owned())),
+        Some(header) if header.starts_with(b"\0asm") => {}
+        _ => return Err(LoadError::NotWasm(name.to_owned())),
+    }
+    cache
+        .component(&runtime.engine, digest, bytes)
+        .map_err(|error| LoadError::Invalid {
+            name: name.to_owned(),
+            why: one_line(&format!("{error:#}")),
+        })
+}
+
 /// The error of a component whose imports or exports have another shape than ours.
 pub(crate) fn interface(name: &str, error: &wasmtime::Error) -> LoadError {
     LoadError::Interface {
@@ -243,7 +256,7 @@ fn check_world(
     if exports.iter().any(|export| export == kind.export()) {
         return Ok(());
     }
-    let other = [PluginKind::Scheduler, PluginKind::Billing]
+    let other = PluginKind::ALL
         .into_iter()
         .find(|other| exports.iter().any(|export| export == other.export()));
     Err(LoadError::Export {

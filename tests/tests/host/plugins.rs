@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use xtask::paths;
 
 use crate::site::{Site, poll, text};
 use crate::text::{billing, scheduler};
@@ -123,4 +124,98 @@ fn a_billing_policy_that_loops_leaves_the_prices_to_the_built_in_list() -> Resul
     ensure!(plugin["last_error"].is_string(), "{plugin}");
     site.host.cli(&["rm", "--force", "--wait", &instance.id])?;
     site.clean()
+}
+
+/// Runs an instance to its end; the decision about it.
+fn decided(site: &Site) -> Result<serde_json::Value> {
+    let instance = site.launch("poweroff", &["--wait-output"])?;
+    let decision = text(&site.show(&instance)?, "decision_id")?;
+    site.host.cli(&["decisions", "show", &decision])
+}
+
+#[test]
+fn an_installed_policy_decides_from_its_activation_on_also_after_the_daemon_was_killed()
+-> Result<()> {
+    let module = paths::out().join("plugins/scheduler-basic.wasm");
+    let module = module.to_str().context("not UTF-8")?;
+    let mut site = Site::new(&[])?;
+    let facts = site.host.cli(&["plugins", "inspect", module])?;
+    ensure!(facts["kind"] == "scheduler", "{facts}");
+    site.refused(
+        &[
+            "plugins",
+            "install",
+            "pack",
+            module,
+            "--set",
+            "strategy=upwards",
+        ],
+        "InvalidParameter",
+        &["pack", "upwards"],
+    )?;
+    let install = [
+        "plugins",
+        "install",
+        "pack",
+        module,
+        "--set",
+        "strategy=bin-pack",
+    ];
+    let installed = site.host.cli(&install)?;
+    ensure!(installed["name"] == "pack@1", "{installed}");
+    ensure!(decided(&site)?["policy"] != "pack@1");
+    site.host.cli(&["plugins", "activate", "pack"])?;
+    ensure!(decided(&site)?["policy"] == "pack@1");
+    site.host.kill()?;
+    site.host.start()?;
+    let decision = decided(&site)?;
+    ensure!(decision["policy"] == "pack@1", "{decision}");
+    ensure!(
+        decision["module_sha256"] == facts["module_sha256"],
+        "{decision}"
+    );
+    let rerun = site
+        .host
+        .cli(&["decisions", "rerun", &text(&decision, "id")?])?;
+    ensure!(rerun["same"] == true, "{rerun}");
+    let replay = site.host.cli(&["plugins", "replay", "pack"])?;
+    ensure!(
+        replay["compared"] == 3 && replay["failures"] == 0,
+        "{replay}"
+    );
+    let back = site.host.cli(&["plugins", "rollback", "scheduler"])?;
+    ensure!(back["module_sha256"].is_null(), "{back}");
+    ensure!(decided(&site)?["policy"] != "pack@1");
+    site.host.cli(&["plugins", "rm", "pack"])?;
+    let all = site.host.cli(&["plugins"])?;
+    ensure!(!all.to_string().contains("pack@1"), "{all}");
+    Ok(())
+}
+
+#[test]
+fn hosts_that_ask_for_signatures_install_nothing_without() -> Result<()> {
+    let module = paths::out().join("plugins/scheduler-basic.wasm");
+    let bytes = fs::read(&module)?;
+    let module = module.to_str().context("not UTF-8")?;
+    let (ours, theirs) = (
+        minisign::KeyPair::generate_unencrypted_keypair()?,
+        minisign::KeyPair::generate_unencrypted_keypair()?,
+    );
+    let folder = tempfile::Builder::new().prefix("ash").tempdir()?;
+    let keys = folder.path().join("keys");
+    fs::write(&keys, ours.pk.to_base64())?;
+    let site = Site::new(&["--policy-keys", keys.to_str().context("not UTF-8")?])?;
+    let signature = |pair: &minisign::KeyPair| -> Result<String> {
+        let bytes = std::io::Cursor::new(&bytes);
+        let signed = minisign::sign(None, &pair.sk, bytes, Some("by us"), None)?;
+        site.file("signature", signed.into_string().as_bytes())
+    };
+    let install = ["plugins", "install", "basic", module];
+    site.refused(&install, "InvalidParameter", &["no signature", "minisign"])?;
+    let signed_by_them = [&install[..], &["--signature", &signature(&theirs)?]].concat();
+    site.refused(&signed_by_them, "InvalidParameter", &["trusted key"])?;
+    let signed_by_us = [&install[..], &["--signature", &signature(&ours)?]].concat();
+    let installed = site.host.cli(&signed_by_us)?;
+    ensure!(installed["author"] == "by us", "{installed}");
+    Ok(())
 }

@@ -14,6 +14,7 @@ pub fn to_wire(event: &model::Event) -> Event {
         EventSubject::Vswitch(id) => (id.to_string(), None),
         EventSubject::SecurityGroup(id) => (id.to_string(), None),
         EventSubject::Decision(id) => (id.to_string(), None),
+        EventSubject::Policy(kind) => (kind.to_string(), None),
     };
     Event {
         sequence: event.sequence,

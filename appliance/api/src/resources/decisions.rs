@@ -1,6 +1,6 @@
 //! `/v1/decisions`
 
-use api_types::{Decision, Page};
+use api_types::{Decision, DecisionRerun, Page};
 use axum::{Json, extract::State};
 use control::commands::DecisionFilter;
 use serde::Deserialize;
@@ -59,4 +59,15 @@ pub async fn get_decision(
 ) -> ApiResult<Json<Decision>> {
     let decision = shared.control.decision(id).await?;
     Ok(Json(convert::policy::decision_to_wire(&decision)))
+}
+
+/// Make a decision again, by the policy that made it and from what it was asked. Nothing changes.
+#[utoipa::path(post, path = "/v1/decisions/{id}/rerun", tag = "policies", params(("id" = String, Path, description = "`dec-…`")),
+    responses((status = 200, description = "What comes out now, and whether it is the same", body = DecisionRerun)))]
+pub async fn rerun_decision(
+    State(shared): State<Shared>,
+    ApiId(id): ApiId<DecisionId>,
+) -> ApiResult<Json<DecisionRerun>> {
+    let rerun = shared.control.rerun_decision(id).await?;
+    Ok(Json(convert::policy::rerun_to_wire(&rerun)))
 }

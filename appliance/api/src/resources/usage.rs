@@ -4,14 +4,13 @@ use api_types::Usage;
 use axum::{Json, extract::State};
 use control::commands::ChargeFilter;
 use serde::Deserialize;
-use types::Timestamp;
 use utoipa::IntoParams;
 
 use crate::{
     convert,
-    extract::{ApiQuery, parse_optional_id},
+    extract::{ApiQuery, parse_optional_id, parse_time},
     paging::{Place, page},
-    problem::{ApiProblem, ApiResult},
+    problem::ApiResult,
     routes::Shared,
 };
 
@@ -44,8 +43,8 @@ pub async fn get_usage(
 ) -> ApiResult<Json<Usage>> {
     let filter = ChargeFilter {
         instance: parse_optional_id("instance_id", query.instance_id.as_ref())?,
-        from: time("from", query.from.as_ref())?,
-        to: time("to", query.to.as_ref())?,
+        from: parse_time("from", query.from.as_ref())?,
+        to: parse_time("to", query.to.as_ref())?,
     };
     let charges = shared.control.charges(&filter).await?;
     let totals = shared.control.charge_totals(&filter).await?;
@@ -61,10 +60,4 @@ pub async fn get_usage(
         totals: totals.iter().map(convert::policy::total_to_wire).collect(),
         next_token: page.next_token,
     }))
-}
-
-fn time(field: &str, text: Option<&String>) -> ApiResult<Option<Timestamp>> {
-    text.map(|text| text.parse())
-        .transpose()
-        .map_err(|error: types::ParseError| ApiProblem::invalid(field, error.to_string()))
 }

@@ -1,7 +1,7 @@
 //! The control plane's world in memory: machines that only have a console, disks that are files of a folder.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs::{self, File},
     io::Write as _,
     os::fd::OwnedFd,
@@ -16,16 +16,16 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use control::{
-    model::{ImagePartKind, PolicyStatus},
+    model::{ComponentInfo, ImagePartKind, PolicyKind, PolicyStatus},
     ports::{
-        Clock, ConsoleOutput, Entropy, InterfaceSpec, Machine, MachineEvent, MachineEventKind,
-        MachineExit, MachineSpec, Machines, Networks, OpenDisk, PartWriter, Policies, PortError,
-        PortErrorKind, PortResult, Ports, PresentVolumes, PresentVpc, Space, StoredPart, Volumes,
-        VpcSecurity, VpcSpec,
+        Clock, ConsoleOutput, Entropy, InterfaceSpec, LoadedPolicy, Machine, MachineEvent,
+        MachineEventKind, MachineExit, MachineSpec, Machines, Networks, OpenDisk, PartWriter,
+        Policies, PortError, PortErrorKind, PortResult, Ports, PresentVolumes, PresentVpc, Space,
+        StoredPart, Volumes, VpcSecurity, VpcSpec,
     },
 };
 use ledger::{PriceList, Prices, Rater};
-use placement::{BuiltIn, Scheduler};
+use placement::{BuiltIn, Scheduler, Strategy};
 use tokio::sync::{mpsc, watch};
 use types::{
     ByteCount, Currency, DiskId, ImageId, InstanceId, InterfaceId, Sha256Digest, Timestamp, VpcId,
@@ -40,7 +40,7 @@ pub fn ports(folder: PathBuf) -> Ports {
         machines: Arc::new(FakeMachines::default()),
         networks: Arc::new(FakeNetworks::default()),
         volumes: Arc::new(FakeVolumes { folder }),
-        policies: Arc::new(BuiltInPolicies),
+        policies: Arc::new(BuiltInPolicies::default()),
         clock: Arc::new(FakeClock {
             began: Instant::now(),
         }),
@@ -370,7 +370,10 @@ impl Volumes for FakeVolumes {
 }
 
 /// The built-in policies.
-pub struct BuiltInPolicies;
+#[derive(Default)]
+pub struct BuiltInPolicies {
+    components: Mutex<BTreeMap<Sha256Digest, Vec<u8>>>,
+}
 
 impl Policies for BuiltInPolicies {
     fn scheduler(&self) -> Scheduler {
@@ -395,15 +398,69 @@ impl Policies for BuiltInPolicies {
     fn status(&self) -> Vec<PolicyStatus> {
         let scheduler = self.scheduler().identity();
         vec![PolicyStatus {
-            kind: control::model::PolicyKind::Scheduler,
+            kind: PolicyKind::Scheduler,
             name: scheduler.name,
             module_sha256: scheduler.module_sha256,
             healthy: true,
             calls: 0,
             fallbacks: 0,
+            mean_ns: 0,
+            max_ns: 0,
             last_error: None,
         }]
     }
+
+    fn author(&self, _: &[u8], _: Option<&str>) -> PortResult<Option<String>> {
+        Ok(None)
+    }
+
+    /// A component of these tests is the name of a strategy.
+    fn inspect(&self, component: &[u8]) -> PortResult<ComponentInfo> {
+        strategy(component)?;
+        Ok(ComponentInfo {
+            kind: PolicyKind::Scheduler,
+            module_sha256: Sha256Digest::of(component),
+            size: ByteCount::new(component.len() as u64),
+            imports: vec!["ashlar:policy/log@0.2.0".into()],
+            exports: vec!["ashlar:policy/scheduling@0.2.0".into()],
+        })
+    }
+
+    fn load(
+        &self,
+        _: &str,
+        _: PolicyKind,
+        component: &[u8],
+        _: &BTreeMap<String, String>,
+    ) -> PortResult<LoadedPolicy> {
+        let strategy = BuiltIn::new(strategy(component)?);
+        Ok(LoadedPolicy::Scheduler(Scheduler::built_in(strategy)))
+    }
+
+    fn keep(&self, component: &[u8]) -> PortResult<()> {
+        let mut kept = self.components.lock().unwrap();
+        kept.insert(Sha256Digest::of(component), component.to_vec());
+        Ok(())
+    }
+
+    fn kept(&self, module: Sha256Digest) -> PortResult<Vec<u8>> {
+        let kept = self.components.lock().unwrap();
+        Ok(kept[&module].clone())
+    }
+
+    fn retain(&self, modules: &BTreeSet<Sha256Digest>) -> PortResult<()> {
+        let mut kept = self.components.lock().unwrap();
+        kept.retain(|module, _| modules.contains(module));
+        Ok(())
+    }
+}
+
+fn strategy(component: &[u8]) -> PortResult<Strategy> {
+    let text = String::from_utf8_lossy(component);
+    text.parse().map_err(|_| {
+        let message = "component `given` is no policy";
+        PortError::new(PortErrorKind::Invalid, message)
+    })
 }
 
 struct FakeClock {

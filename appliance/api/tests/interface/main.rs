@@ -10,3 +10,4 @@ mod images;
 mod instances;
 mod networks;
 mod openapi;
+mod plugins;

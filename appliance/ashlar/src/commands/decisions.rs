@@ -1,6 +1,6 @@
 //! `ashlar decisions`.
 
-use api_types::{Decision, Outcome};
+use api_types::{Decision, DecisionRerun, Outcome};
 use clap::Subcommand;
 
 use crate::{
@@ -34,6 +34,14 @@ pub enum Decisions {
         /// The decision, or the instance it was about
         id: String,
     },
+    /// Make a decision again, by the policy that made it and from what it was asked: it must come out the same
+    #[command(
+        after_help = "Exit status 1 when something else comes out. Nothing changes.\n\nExample:\n  ashlar decisions rerun i-…         the latest decision about an instance"
+    )]
+    Rerun {
+        /// The decision, or the instance it was about
+        id: String,
+    },
 }
 
 impl Decisions {
@@ -51,6 +59,25 @@ impl Decisions {
                 let id = decision_id(client, id).await?;
                 let decision: Decision = client.get(&super::item("decisions", &id)).await?;
                 output.answer(&decision, |d| describe(d, output))
+            }
+            Self::Rerun { id } => {
+                let id = decision_id(client, id).await?;
+                let path = format!("{}/rerun", super::item("decisions", &id));
+                let rerun: DecisionRerun = client.post(&path, &serde_json::json!({})).await?;
+                output.answer(&rerun, |rerun| {
+                    if rerun.same {
+                        format!(
+                            "{id} comes out again, byte for byte ({})",
+                            rerun.kept_sha256
+                        )
+                    } else {
+                        describe(&rerun.decision, output)
+                    }
+                })?;
+                if rerun.same {
+                    return Ok(());
+                }
+                Err(Error::Failed(format!("{id} comes out otherwise now")))
             }
         }
     }

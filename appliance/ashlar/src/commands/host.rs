@@ -1,10 +1,10 @@
-//! `ashlar host` and `ashlar plugins`.
+//! `ashlar host`.
 
-use api_types::{Host, Page, Plugin, PluginKind};
+use api_types::Host;
 
 use crate::{
     client::{Client, Error},
-    output::{Column, Output, age_now, facts, mib, or_dash},
+    output::{Output, age_now, facts, mib},
 };
 
 /// The host: its capacity and what is in use.
@@ -37,35 +37,4 @@ pub async fn host(client: &Client, output: &Output) -> Result<(), Error> {
             ),
         ])
     })
-}
-
-const COLUMNS: &[Column<Plugin>] = &[
-    Column("KIND", |p| {
-        match p.kind {
-            PluginKind::Scheduler => "scheduler",
-            PluginKind::Billing => "billing",
-        }
-        .into()
-    }),
-    Column("NAME", |p| p.name.clone()),
-    Column("STATUS", |p| {
-        if p.healthy { "fine" } else { "failing" }.into()
-    }),
-    Column("CALLS", |p| p.calls.to_string()),
-    Column("FALLBACKS", |p| p.fallbacks.to_string()),
-    Column("MODULE", |p| {
-        or_dash(
-            p.module_sha256
-                .as_ref()
-                .map(|hex| hex.get(..12).unwrap_or(hex).to_owned())
-                .as_ref(),
-        )
-    }),
-    Column("LAST ERROR", |p| or_dash(p.last_error.as_ref())),
-];
-
-/// The policies in force.
-pub async fn plugins(client: &Client, output: &Output) -> Result<(), Error> {
-    let page: Page<Plugin> = client.get("/v1/plugins").await?;
-    output.list(&page, &page.items, |p| p.name.clone(), COLUMNS)
 }

@@ -13,6 +13,7 @@ pub mod inspect;
 pub mod instances;
 pub mod manual;
 pub mod networks;
+pub mod plugins;
 pub mod run;
 pub mod security_groups;
 mod terminal;
@@ -49,7 +50,10 @@ pub async fn execute(
         Command::SecurityGroups(groups) => groups.execute(client, output).await,
         Command::Decisions(decisions) => decisions.execute(client, output).await,
         Command::Usage(usage) => usage.execute(client, output).await,
-        Command::Plugins => host::plugins(client, output).await,
+        Command::Plugins { command: None } => plugins::list(client, output).await,
+        Command::Plugins {
+            command: Some(command),
+        } => command.execute(client, output).await,
         Command::Host { system: None } => host::host(client, output).await,
         Command::Host {
             system: Some(command),

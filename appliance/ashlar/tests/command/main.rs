@@ -6,3 +6,4 @@ mod host;
 mod images;
 mod instances;
 mod others;
+mod plugins;

@@ -1,6 +1,6 @@
 //! Events: what happened on the host, as it happens.
 
-use crate::model::{DiskState, ImageState, State};
+use crate::model::{DiskState, ImageState, PolicyKind, State};
 use types::{
     DecisionId, DiskId, ImageId, InstanceId, SecurityGroupId, Timestamp, VpcId, VswitchId,
 };
@@ -26,6 +26,8 @@ pub enum EventSubject {
     Decision(DecisionId),
     /// A stretch of an instance's use was charged.
     Charge(InstanceId),
+    /// A policy was installed, removed, or got or lost a role.
+    Policy(PolicyKind),
 }
 
 impl EventSubject {
@@ -45,6 +47,7 @@ impl EventSubject {
             Self::SecurityGroup(_) => "security_group.changed",
             Self::Decision(_) => "decision.made",
             Self::Charge(_) => "usage.charged",
+            Self::Policy(_) => "policy.changed",
         }
     }
 }

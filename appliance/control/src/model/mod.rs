@@ -22,7 +22,7 @@ pub use instance::{Console, Instance, Intent, Timings};
 pub use ledger::Charge;
 pub use network::{InterfaceState, NetworkInterface, Vpc, Vswitch};
 pub use placement::{Decision, HostOutcome, Outcome};
-pub use policy::{ChargeTotal, PolicyKind, PolicyStatus};
+pub use policy::*;
 pub use security::{SecurityGroup, SecurityGroupRule};
 pub use security_group::{
     Direction, InnerAccessPolicy, Peer, PortRange, Protocol, RulePolicy, RuleSpec,

@@ -100,14 +100,15 @@ impl Control {
                 memory: instance.memory,
             };
             // Stopped, it had given its room back: it is placed anew.
-            let decision = match Hosts::new(transaction)?.place(transaction.core(), wanted) {
+            let (decided, inputs) = Hosts::new(transaction)?.place(transaction.core(), wanted);
+            let decision = match decided {
                 Ok(decision) => decision,
                 Err(refusal) => {
-                    placing::record(transaction, &refusal.decision)?;
+                    placing::record(transaction, &refusal.decision, inputs)?;
                     return Ok(Err(refusal));
                 }
             };
-            placing::record(transaction, &decision)?;
+            placing::record(transaction, &decision, inputs)?;
             instance.decision = decision.id;
             begin_start(&mut instance, received_ns);
             put(transaction, &mut instance)?;

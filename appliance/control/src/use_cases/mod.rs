@@ -7,6 +7,8 @@ mod instances;
 mod networks;
 mod place;
 mod policies;
+mod policy_life;
+mod policy_replay;
 mod run_instances;
 mod security_groups;
 

@@ -3,7 +3,7 @@
 use crate::{
     Control, ControlError, Result,
     commands::{ChargeFilter, DecisionFilter},
-    model::{Charge, ChargeTotal, Decision, PolicyStatus},
+    model::{Charge, ChargeTotal, Decision},
     records::{ChargeRecord, DecisionRecord},
     use_cases::oldest_first,
 };
@@ -16,14 +16,14 @@ impl Control {
         let found = self
             .core()
             .get::<DecisionRecord>(&id)?
-            .map(|record| record.0);
+            .map(|record| record.decision);
         found.ok_or_else(|| ControlError::not_found("DecisionId", "decision", &id))
     }
 
     /// The decisions the filter lets through, oldest first; refused ones too.
     pub async fn decisions(&self, filter: &DecisionFilter) -> Result<Vec<Decision>> {
         let records = self.core().list::<DecisionRecord>()?.into_iter();
-        let mut decisions: Vec<Decision> = records.map(|record| record.0).collect();
+        let mut decisions: Vec<Decision> = records.map(|record| record.decision).collect();
         decisions.retain(|decision| {
             filter
                 .instance
@@ -72,10 +72,5 @@ impl Control {
     /// Charges everything that was used until now, without waiting for the next metering tick.
     pub async fn meter_now(&self) -> Result<()> {
         self.core().charge().await.map(drop)
-    }
-
-    /// The policies in force.
-    pub fn policies(&self) -> Vec<PolicyStatus> {
-        self.core().ports.policies.status()
     }
 }

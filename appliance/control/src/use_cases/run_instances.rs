@@ -128,27 +128,27 @@ fn accept(
             memory: template.memory,
         };
         match hosts.place(transaction.core(), wanted) {
-            Ok(decision) => placed.push((instance, decision)),
-            Err(no_stock) => {
-                refusal = Some(no_stock);
+            (Ok(decision), inputs) => placed.push((instance, decision, inputs)),
+            (Err(no_stock), inputs) => {
+                refusal = Some((no_stock, inputs));
                 break;
             }
         }
     }
     let enough = placed.len() >= usize::try_from(least).unwrap_or(usize::MAX);
-    if let Some(refusal) = refusal {
+    if let Some((refusal, inputs)) = refusal {
         if template.command.request.dry_run {
             return Err(placing::no_stock(&refusal));
         }
-        placing::record(transaction, &refusal.decision)?;
+        placing::record(transaction, &refusal.decision, inputs)?;
         if !enough {
             return Ok(Accepted::Refused(Box::new(refusal)));
         }
     }
     ticket.end_dry_run()?;
     let mut instances = Vec::with_capacity(placed.len());
-    for (id, decision) in placed {
-        placing::record(transaction, &decision)?;
+    for (id, decision, inputs) in placed {
+        placing::record(transaction, &decision, inputs)?;
         instances.push(make(transaction, &template, &mut place, id, &decision)?);
     }
     let ids: Vec<InstanceId> = instances.iter().map(|instance| instance.id).collect();

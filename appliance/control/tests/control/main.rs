@@ -3,6 +3,7 @@
 mod images;
 mod lives;
 mod networks;
+mod policies;
 mod requests;
 mod restarts;
 mod usage;

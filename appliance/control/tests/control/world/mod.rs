@@ -2,28 +2,27 @@
 
 mod machines;
 mod networks;
+mod policies;
 mod volumes;
 
 use bytes::Bytes;
 use control::{
     Control, Settings,
     commands::{CreateImage, Request, RunInstances},
-    model::{Image, ImagePartKind, Instance, PolicyStatus, State},
+    model::{Image, ImagePartKind, Instance, State},
     ports::{
-        Clock, Entropy, Machine, MachineEvent, MachineEventKind, MachineExit, Policies, PortError,
+        Clock, Entropy, Machine, MachineEvent, MachineEventKind, MachineExit, PortError,
         PortErrorKind, PortResult, Ports, VpcSecurity,
     },
 };
 use futures_util::stream;
-use ledger::{PriceList, Prices, Rater};
-use placement::{BuiltIn, Scheduler, Strategy};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 use tokio::{sync::mpsc, time::Instant};
-use types::{ByteCount, Currency, DiskId, ImageId, InstanceId, InterfaceId, Timestamp, VpcId};
+use types::{ByteCount, DiskId, ImageId, InstanceId, InterfaceId, Sha256Digest, Timestamp, VpcId};
 
 /// What a guest does when its power button is pressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +59,8 @@ pub struct Things {
     pub disks: BTreeMap<DiskId, ByteCount>,
     pub parts: BTreeMap<(ImageId, &'static str), Vec<u8>>,
     pub unfinished: usize,
+    /// Components of policies.
+    pub components: BTreeMap<Sha256Digest, Vec<u8>>,
     /// The call that never comes back, and whether one is in it.
     pub hang: Option<&'static str>,
     pub hanging: bool,
@@ -293,30 +294,6 @@ pub async fn until<F: Future<Output = bool>>(holds: impl Fn() -> F) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("it never came to hold");
-}
-
-impl Policies for World {
-    fn scheduler(&self) -> Scheduler {
-        Scheduler::built_in(BuiltIn::new(Strategy::Spread))
-    }
-
-    fn rater(&self) -> Rater {
-        let cent = "0.01".parse().unwrap();
-        let prices = Prices {
-            currency: Currency::CNY,
-            instance_types: BTreeMap::new(),
-            vcpu: cent,
-            memory_gib: cent,
-            disk_categories: BTreeMap::new(),
-            disk_gib: cent,
-            meters: BTreeMap::new(),
-        };
-        Rater::built_in(PriceList::new(prices).unwrap())
-    }
-
-    fn status(&self) -> Vec<PolicyStatus> {
-        Vec::new()
-    }
 }
 
 impl Clock for World {

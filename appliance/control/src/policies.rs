@@ -1,0 +1,474 @@
+//! Who decides at the moment: the active policies, their canaries and their shadows.
+//!
+//! ```text
+//! roles in the store ─► Board ─► InForce (one for all questions of a moment) ─► active, or the canary by the resource's id
+//!                         └ swapped whole: who has begun to ask goes on with what it took      └ afterwards, the shadow
+//! ```
+
+use crate::{
+    Result,
+    core::{Core, lock},
+    model::{
+        Charge, Decision, MAX_DIFFERENCES, Policy, PolicyComparison, PolicyDifference, PolicyKind,
+        PolicyRevision, PolicyRoles, PolicyStatus,
+    },
+    ports::{LoadedPolicy, Policies, PortResult},
+    records::DecisionInputs,
+};
+use ledger::{Rater, RatingInput};
+use placement::Scheduler;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use types::{InstanceId, ModuleDigest, Money, PolicyFailure, Sha256Digest, Timestamp};
+
+/// So many comparisons with a shadow may wait at a time; those that come then are skipped.
+const SHADOWS_WAITING: usize = 64;
+
+/// Who is asked about one kind of question.
+#[derive(Clone)]
+pub(crate) struct Lineup<P> {
+    active: P,
+    canary: Option<(P, u8)>,
+    shadow: Option<(PolicyRevision, P)>,
+}
+
+impl<P> Lineup<P> {
+    fn only(active: P) -> Self {
+        Self {
+            active,
+            canary: None,
+            shadow: None,
+        }
+    }
+
+    /// Who decides about the resource of that id: always the same one while the share is.
+    fn of(&self, resource: &str) -> &P {
+        match &self.canary {
+            Some((canary, percent)) if is_canary(resource, *percent) => canary,
+            _ => &self.active,
+        }
+    }
+}
+
+/// Whether a resource belongs to a share of that many percent.
+fn is_canary(resource: &str, percent: u8) -> bool {
+    // Of a digest every bit is as good as any other, whatever ids look like.
+    Sha256Digest::of(resource.as_bytes()).id_bits() % 100 < u128::from(percent)
+}
+
+/// The policies of a moment.
+#[derive(Clone)]
+pub(crate) struct InForce {
+    schedulers: Lineup<Scheduler>,
+    raters: Lineup<Rater>,
+}
+
+impl InForce {
+    fn base(policies: &dyn Policies) -> Self {
+        Self {
+            schedulers: Lineup::only(policies.scheduler()),
+            raters: Lineup::only(policies.rater()),
+        }
+    }
+
+    /// Whether a shadow is asked for prices.
+    pub(crate) fn shadows_prices(&self) -> bool {
+        self.raters.shadow.is_some()
+    }
+
+    /// Who places that instance.
+    pub(crate) fn scheduler(&self, instance: InstanceId) -> &Scheduler {
+        self.schedulers.of(&instance.to_string())
+    }
+
+    /// Every policy that sets prices, and for which resources.
+    pub(crate) fn raters(&self) -> Vec<(&Rater, impl Fn(&str) -> bool + use<>)> {
+        let percent = self.raters.canary.as_ref().map(|(_, percent)| *percent);
+        let of = move |canary: bool| {
+            move |resource: &str| {
+                percent.is_some_and(|percent| is_canary(resource, percent)) == canary
+            }
+        };
+        let mut raters = vec![(&self.raters.active, of(false))];
+        if let Some((canary, _)) = &self.raters.canary {
+            raters.push((canary, of(true)));
+        }
+        raters
+    }
+}
+
+/// The policies in force, and how they are swapped.
+pub(crate) struct Board {
+    in_force: RwLock<Arc<InForce>>,
+    /// Held by who changes a role, from reading it to swapping.
+    pub(crate) changing: tokio::sync::Mutex<()>,
+    /// What the shadows would have done, since they are shadows or the daemon started.
+    shadows: Mutex<BTreeMap<PolicyKind, PolicyComparison>>,
+    waiting: AtomicUsize,
+    /// Those that have a role.
+    loaded: Mutex<BTreeMap<PolicyRevision, LoadedPolicy>>,
+    /// Those that have one and could not be loaded.
+    broken: Mutex<Vec<PolicyStatus>>,
+}
+
+impl Board {
+    /// With only what the daemon was started with.
+    pub(crate) fn new(policies: &dyn Policies) -> Self {
+        Self {
+            in_force: RwLock::new(Arc::new(InForce::base(policies))),
+            changing: tokio::sync::Mutex::default(),
+            shadows: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            loaded: Mutex::default(),
+            broken: Mutex::default(),
+        }
+    }
+
+    /// The policies of this moment.
+    pub(crate) fn in_force(&self) -> Arc<InForce> {
+        let in_force = self.in_force.read();
+        in_force.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What a shadow would have done.
+    pub(crate) fn shadow(&self, kind: PolicyKind) -> Option<PolicyComparison> {
+        lock(&self.shadows).get(&kind).cloned()
+    }
+
+    /// The policies that have a role and could not be loaded.
+    pub(crate) fn broken(&self) -> Vec<PolicyStatus> {
+        lock(&self.broken).clone()
+    }
+
+    /// Puts others in force, at once for whoever asks next; who has begun goes on with what it took.
+    fn swap(&self, change: impl FnOnce(&mut InForce)) {
+        let mut in_force = self
+            .in_force
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut in_force));
+    }
+
+    /// Puts in force what the roles say. `fresh` was just loaded for one of them; others that are loaded stay as they are.
+    ///
+    /// A policy that cannot be loaded is noted, and its role stays empty. Blocks while policies are loaded.
+    pub(crate) fn assume(
+        &self,
+        core: &Core,
+        roles: &PolicyRoles,
+        fresh: Option<(PolicyRevision, LoadedPolicy)>,
+    ) -> Result<()> {
+        let mut known = lock(&self.loaded).clone();
+        known.extend(fresh);
+        lock(&self.broken).retain(|broken| broken.kind != roles.kind);
+        let mut find = |revision: &PolicyRevision| -> Result<Option<LoadedPolicy>> {
+            if let Some(policy) = known.get(revision) {
+                return Ok(Some(policy.clone()));
+            }
+            let Some(policy) = core.get::<Policy>(revision)? else {
+                return Ok(None);
+            };
+            let found = load(core, &policy);
+            match &found {
+                Ok(policy) => drop(known.insert(revision.clone(), policy.clone())),
+                Err(error) => self.note_broken(&policy, error),
+            }
+            Ok(found.ok())
+        };
+        let active = roles.active.as_ref().map(&mut find).transpose()?.flatten();
+        let canary = match &roles.canary {
+            Some((canary, percent)) => find(canary)?.map(|canary| (canary, *percent)),
+            None => None,
+        };
+        let shadow = match &roles.shadow {
+            Some(shadow) => find(shadow)?.map(|policy| (shadow.clone(), policy)),
+            None => None,
+        };
+        self.note_shadow(core.now(), roles);
+        let policies = &*core.ports.policies;
+        self.swap(|in_force| match roles.kind {
+            PolicyKind::Scheduler => {
+                in_force.schedulers =
+                    lineup(scheduler, active, canary, shadow, || policies.scheduler());
+            }
+            PolicyKind::Billing => {
+                in_force.raters = lineup(rater, active, canary, shadow, || policies.rater());
+            }
+        });
+        known.retain(|revision, policy| {
+            policy.kind() != roles.kind || !roles.of(revision).is_empty()
+        });
+        *lock(&self.loaded) = known;
+        Ok(())
+    }
+
+    fn note_broken(&self, policy: &Policy, error: &crate::ports::PortError) {
+        let why = error.chain().to_string();
+        tracing::error!(policy = %policy.id, error = why, "the policy is not in force: it cannot be loaded");
+        lock(&self.broken).push(PolicyStatus {
+            kind: policy.kind,
+            name: policy.id.to_string(),
+            module_sha256: ModuleDigest::Sha256(policy.module_sha256),
+            healthy: false,
+            calls: 0,
+            fallbacks: 0,
+            mean_ns: 0,
+            max_ns: 0,
+            last_error: Some(why),
+        });
+    }
+
+    /// A new shadow is compared from the beginning.
+    fn note_shadow(&self, now: Timestamp, roles: &PolicyRoles) {
+        let mut shadows = lock(&self.shadows);
+        match &roles.shadow {
+            None => {
+                shadows.remove(&roles.kind);
+            }
+            Some(shadow) => {
+                let known = shadows.get(&roles.kind);
+                if known.is_none_or(|known| known.policy != *shadow) {
+                    shadows.insert(roles.kind, PolicyComparison::new(shadow.clone(), now));
+                }
+            }
+        }
+    }
+
+    /// Has the shadow make these decisions, too, after they are made. Nobody waits for it.
+    pub(crate) fn shadow_decisions(self: &Arc<Self>, decided: Vec<(Decision, DecisionInputs)>) {
+        let in_force = self.in_force();
+        let Some((revision, scheduler)) = in_force.schedulers.shadow.clone() else {
+            return;
+        };
+        if decided.is_empty() {
+            return;
+        }
+        let count = u64::try_from(decided.len()).unwrap_or(u64::MAX);
+        self.aside(PolicyKind::Scheduler, revision, count, move |compare| {
+            for (decision, inputs) in &decided {
+                let answer = decide_again(&scheduler, decision, inputs);
+                compare(&|comparison| comparison.placement(decision, &answer));
+            }
+        });
+    }
+
+    /// Has the shadow price what was charged, too, stretch by stretch. Nobody waits for it.
+    pub(crate) fn shadow_charges(self: &Arc<Self>, charged: Vec<(Charge, RatingInput)>) {
+        let in_force = self.in_force();
+        let Some((revision, rater)) = in_force.raters.shadow.clone() else {
+            return;
+        };
+        if charged.is_empty() {
+            return;
+        }
+        let count = u64::try_from(charged.len()).unwrap_or(u64::MAX);
+        self.aside(PolicyKind::Billing, revision, count, move |compare| {
+            let (charges, usage): (Vec<_>, Vec<_>) = charged.into_iter().unzip();
+            let start = Instant::now();
+            let prices = rater.price(&usage);
+            let elapsed = start.elapsed();
+            compare(&|comparison| {
+                let active = charges
+                    .iter()
+                    .map(|charge| (charge.resource.as_str(), charge.money));
+                comparison.prices(active, &prices, elapsed);
+            });
+        });
+    }
+
+    /// Runs a comparison where it delays nobody, unless too many wait already.
+    fn aside(
+        self: &Arc<Self>,
+        kind: PolicyKind,
+        revision: PolicyRevision,
+        count: u64,
+        work: impl FnOnce(&dyn Fn(&dyn Fn(&mut PolicyComparison))) + Send + 'static,
+    ) {
+        let board = self.clone();
+        // One that is no shadow any more has nothing to be compared for.
+        let compare = move |with: &dyn Fn(&mut PolicyComparison)| {
+            if let Some(comparison) = lock(&board.shadows).get_mut(&kind)
+                && comparison.policy == revision
+            {
+                with(comparison);
+            }
+        };
+        let runtime = tokio::runtime::Handle::try_current();
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
+        match runtime {
+            Ok(runtime) if waiting < SHADOWS_WAITING => {
+                let board = self.clone();
+                runtime.spawn_blocking(move || {
+                    work(&compare);
+                    board.waiting.fetch_sub(1, Ordering::Relaxed);
+                });
+            }
+            _ => {
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                compare(&|comparison| {
+                    comparison.skipped = comparison.skipped.saturating_add(count)
+                });
+            }
+        }
+    }
+}
+
+/// Loads an installed policy. Blocks.
+pub(crate) fn load(core: &Core, policy: &Policy) -> PortResult<LoadedPolicy> {
+    let policies = &core.ports.policies;
+    let component = policies.kept(policy.module_sha256)?;
+    policies.load(
+        &policy.id.to_string(),
+        policy.kind,
+        &component,
+        &policy.parameters,
+    )
+}
+
+fn scheduler(policy: LoadedPolicy) -> Option<Scheduler> {
+    match policy {
+        LoadedPolicy::Scheduler(scheduler) => Some(scheduler),
+        LoadedPolicy::Billing(_) => None,
+    }
+}
+
+fn rater(policy: LoadedPolicy) -> Option<Rater> {
+    match policy {
+        LoadedPolicy::Billing(rater) => Some(rater),
+        LoadedPolicy::Scheduler(_) => None,
+    }
+}
+
+fn lineup<P>(
+    of_kind: impl Fn(LoadedPolicy) -> Option<P>,
+    active: Option<LoadedPolicy>,
+    canary: Option<(LoadedPolicy, u8)>,
+    shadow: Option<(PolicyRevision, LoadedPolicy)>,
+    base: impl FnOnce() -> P,
+) -> Lineup<P> {
+    Lineup {
+        active: active.and_then(&of_kind).unwrap_or_else(base),
+        canary: canary.and_then(|(policy, percent)| Some((of_kind(policy)?, percent))),
+        shadow: shadow.and_then(|(revision, policy)| Some((revision, of_kind(policy)?))),
+    }
+}
+
+/// The decision that `scheduler` makes on the same inputs.
+pub(crate) fn decide_again(
+    scheduler: &Scheduler,
+    decision: &Decision,
+    inputs: &DecisionInputs,
+) -> Decision {
+    scheduler
+        .decide(decision.id, decision.time, &inputs.request, &inputs.hosts)
+        .unwrap_or_else(|refusal| *refusal.decision)
+}
+
+impl PolicyComparison {
+    /// Nothing compared yet.
+    pub(crate) fn new(policy: PolicyRevision, since: Timestamp) -> Self {
+        Self {
+            policy,
+            since,
+            compared: 0,
+            same: 0,
+            failures: 0,
+            skipped: 0,
+            differences: VecDeque::new(),
+            totals: Vec::new(),
+            mean_ns: 0,
+            max_ns: 0,
+            last_error: None,
+        }
+    }
+
+    /// Notes what this policy decided where the active one made `decision`.
+    pub(crate) fn placement(&mut self, decision: &Decision, other: &Decision) {
+        self.took(other.duration_ns);
+        if let Some(failure) = &other.fallback {
+            return self.failed(1, failure);
+        }
+        self.compared += 1;
+        if other.host == decision.host {
+            self.same += 1;
+            return;
+        }
+        self.differs(PolicyDifference::Placement {
+            decision: decision.id,
+            instance: decision.instance,
+            active: decision.host,
+            other: other.host,
+        });
+    }
+
+    /// Notes what this policy charges, all asked at once, where the active one charged `active`.
+    pub(crate) fn prices<'a>(
+        &mut self,
+        active: impl ExactSizeIterator<Item = (&'a str, Money)>,
+        prices: &std::result::Result<Vec<Money>, PolicyFailure>,
+        elapsed: Duration,
+    ) {
+        self.took(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
+        let prices = match prices {
+            Ok(prices) => prices,
+            Err(failure) => {
+                let count = u64::try_from(active.len()).unwrap_or(u64::MAX);
+                return self.failed(count, failure);
+            }
+        };
+        for ((resource, active), other) in active.zip(prices) {
+            self.compared += 1;
+            self.add(active, *other);
+            if active == *other {
+                self.same += 1;
+            } else {
+                self.differs(PolicyDifference::Price {
+                    resource: resource.to_owned(),
+                    active,
+                    other: *other,
+                });
+            }
+        }
+    }
+
+    fn add(&mut self, active: Money, other: Money) {
+        let known = self
+            .totals
+            .iter_mut()
+            .find(|(total, _)| total.currency == active.currency);
+        // Sums of believable prices stay far from what a decimal holds.
+        let sum = |a: Money, b: Money| a.checked_add(b).unwrap_or(a);
+        match known {
+            Some((total, others)) => {
+                *total = sum(*total, active);
+                *others = sum(*others, other);
+            }
+            None => self.totals.push((active, other)),
+        }
+    }
+
+    fn took(&mut self, duration_ns: u64) {
+        let asked = self.compared + self.failures;
+        let sum = u128::from(self.mean_ns) * u128::from(asked) + u128::from(duration_ns);
+        self.mean_ns = u64::try_from(sum / u128::from(asked + 1)).unwrap_or(u64::MAX);
+        self.max_ns = self.max_ns.max(duration_ns);
+    }
+
+    fn failed(&mut self, count: u64, failure: &PolicyFailure) {
+        self.failures += count;
+        self.last_error = Some(failure.to_string());
+    }
+
+    fn differs(&mut self, difference: PolicyDifference) {
+        if self.differences.len() == MAX_DIFFERENCES {
+            self.differences.pop_front();
+        }
+        self.differences.push_back(difference);
+    }
+}

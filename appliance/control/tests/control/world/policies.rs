@@ -1,0 +1,186 @@
+//! Policies whose components are a word or two: `scheduler spread`, `scheduler refuse`, `scheduler fail`, `billing 0.02`.
+
+use super::World;
+use control::{
+    model::{ComponentInfo, PolicyKind, PolicyStatus},
+    ports::{LoadedPolicy, Policies, PortError, PortErrorKind, PortResult},
+};
+use ledger::{PriceList, Prices, Rater, RatingInput, RatingPolicy};
+use placement::{
+    BuiltIn, Constraint, HostTable, PlacementRequest, Scheduler, SchedulingPolicy, Strategy,
+    Verdict,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use types::{
+    ByteCount, Currency, FailureKind, ModuleDigest, Money, PolicyFailure, PolicyIdentity,
+    Sha256Digest,
+};
+
+/// A policy under its own name.
+struct Named<P> {
+    identity: PolicyIdentity,
+    policy: P,
+}
+
+/// What a scheduler of these tests does.
+enum Places {
+    As(BuiltIn),
+    Nowhere,
+    Badly,
+}
+
+impl SchedulingPolicy for Named<Places> {
+    fn identity(&self) -> PolicyIdentity {
+        self.identity.clone()
+    }
+
+    fn evaluate(
+        &self,
+        request: &PlacementRequest,
+        hosts: &HostTable,
+    ) -> Result<Vec<Verdict>, PolicyFailure> {
+        match &self.policy {
+            Places::As(policy) => Ok(policy.verdicts(request, hosts)),
+            Places::Nowhere => Ok(vec![
+                Verdict::Refused(Constraint::NotAccepting);
+                hosts.len()
+            ]),
+            Places::Badly => Err(PolicyFailure {
+                policy: Box::new(self.identity.clone()),
+                kind: FailureKind::Trap,
+                message: "it is made to".to_owned(),
+            }),
+        }
+    }
+}
+
+impl RatingPolicy for Named<PriceList> {
+    fn identity(&self) -> PolicyIdentity {
+        self.identity.clone()
+    }
+
+    fn rate(&self, currency: Currency, usage: &[RatingInput]) -> Result<Vec<Money>, PolicyFailure> {
+        self.policy.rate(currency, usage)
+    }
+}
+
+fn prices(cent: &str) -> PriceList {
+    let price = cent.parse().unwrap();
+    PriceList::new(Prices {
+        currency: Currency::CNY,
+        instance_types: BTreeMap::new(),
+        vcpu: price,
+        memory_gib: price,
+        disk_categories: BTreeMap::new(),
+        disk_gib: price,
+        meters: BTreeMap::new(),
+    })
+    .unwrap()
+}
+
+fn no_policy() -> PortError {
+    PortError::new(PortErrorKind::Invalid, "component `given` is no policy")
+}
+
+impl Policies for World {
+    fn scheduler(&self) -> Scheduler {
+        Scheduler::built_in(BuiltIn::new(Strategy::Spread))
+    }
+
+    fn rater(&self) -> Rater {
+        Rater::built_in(prices("0.01"))
+    }
+
+    fn status(&self) -> Vec<PolicyStatus> {
+        let identities = [
+            (PolicyKind::Scheduler, Policies::scheduler(self).identity()),
+            (PolicyKind::Billing, Policies::rater(self).identity()),
+        ];
+        let status = |(kind, identity): (PolicyKind, PolicyIdentity)| PolicyStatus {
+            kind,
+            name: identity.name,
+            module_sha256: identity.module_sha256,
+            healthy: true,
+            calls: 0,
+            fallbacks: 0,
+            mean_ns: 0,
+            max_ns: 0,
+            last_error: None,
+        };
+        identities.into_iter().map(status).collect()
+    }
+
+    fn author(&self, _: &[u8], signature: Option<&str>) -> PortResult<Option<String>> {
+        Ok(signature.map(str::to_owned))
+    }
+
+    fn inspect(&self, component: &[u8]) -> PortResult<ComponentInfo> {
+        let kind = match component.split(|byte| *byte == b' ').next() {
+            Some(b"scheduler") => PolicyKind::Scheduler,
+            Some(b"billing") => PolicyKind::Billing,
+            _ => return Err(no_policy()),
+        };
+        Ok(ComponentInfo {
+            kind,
+            module_sha256: Sha256Digest::of(component),
+            size: ByteCount::new(component.len() as u64),
+            imports: Vec::new(),
+            exports: Vec::new(),
+        })
+    }
+
+    fn load(
+        &self,
+        name: &str,
+        _: PolicyKind,
+        component: &[u8],
+        parameters: &BTreeMap<String, String>,
+    ) -> PortResult<LoadedPolicy> {
+        drop(self.call("load_policy")?);
+        let identity = PolicyIdentity {
+            name: name.to_owned(),
+            module_sha256: ModuleDigest::Sha256(Sha256Digest::of(component)),
+            configuration_sha256: Sha256Digest::of(format!("{parameters:?}").as_bytes()),
+        };
+        let text = String::from_utf8_lossy(component).into_owned();
+        let places = match text.split_once(' ').ok_or_else(no_policy)? {
+            ("billing", cent) => {
+                let policy = prices(cent);
+                let rater = Rater::new(Arc::new(Named { identity, policy }), prices("0.01"));
+                return Ok(LoadedPolicy::Billing(rater));
+            }
+            (_, "refuse") => Places::Nowhere,
+            (_, "fail") => Places::Badly,
+            (_, strategy) => Places::As(BuiltIn::new(strategy.parse().map_err(|_| no_policy())?)),
+        };
+        let policy = Arc::new(Named {
+            identity,
+            policy: places,
+        });
+        Ok(LoadedPolicy::Scheduler(Scheduler::new(
+            policy,
+            BuiltIn::default(),
+        )))
+    }
+
+    fn keep(&self, component: &[u8]) -> PortResult<()> {
+        let mut things = self.call("keep_policy")?;
+        let module = Sha256Digest::of(component);
+        things.components.insert(module, component.to_vec());
+        Ok(())
+    }
+
+    fn kept(&self, module: Sha256Digest) -> PortResult<Vec<u8>> {
+        let kept = self.things().components.get(&module).cloned();
+        kept.ok_or_else(|| PortError::new(PortErrorKind::NotFound, "no such component"))
+    }
+
+    fn retain(&self, modules: &BTreeSet<Sha256Digest>) -> PortResult<()> {
+        let components = &mut self.things().components;
+        components.retain(|module, _| modules.contains(module));
+        Ok(())
+    }
+}
