@@ -40,6 +40,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod billing;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod check;
 mod configuration;
 mod host;
 pub mod scheduler;

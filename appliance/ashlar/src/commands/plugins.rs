@@ -1,6 +1,10 @@
 //! `ashlar plugins`: policies, and who of them decides.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use api_types::{
     ActivatePlugin, InspectPlugin, InstallPlugin, Page, Plugin, PluginComparison, PluginDifference,
@@ -12,6 +16,7 @@ use clap::{Args, Subcommand};
 use crate::{
     client::{Client, Error},
     output::{Column, Output, age_now, facts, or_dash},
+    project,
 };
 
 /// What a file of a policy's parameters is refused for.
@@ -21,6 +26,36 @@ const PARAMETERS_STEP: &str =
 /// Policies: what decides where instances go and what their use costs.
 #[derive(Debug, Subcommand)]
 pub enum Plugins {
+    /// Begin a policy: a folder with a crate that builds and tests at once
+    #[command(
+        after_help = "Example:\n  ashlar plugins new tiered --kind billing && cd tiered && ashlar plugins test"
+    )]
+    New {
+        /// What it is to be called: lower-case letters, digits and hyphens
+        #[arg(value_name = "NAME", value_parser = policy_name)]
+        name: String,
+        /// What it decides about
+        #[arg(long)]
+        kind: Kind,
+        /// The language it is written in
+        #[arg(long, default_value = "rust")]
+        lang: Language,
+        /// The folder to make [default: its name]
+        #[arg(long, value_name = "DIR")]
+        path: Option<PathBuf>,
+    },
+    /// Build the component of the policy in a folder
+    Build {
+        /// The folder
+        #[arg(value_name = "DIR", default_value = ".")]
+        path: PathBuf,
+    },
+    /// Run the tests of the policy in a folder, among them what every policy must hold, and build its component
+    Test {
+        /// The folder
+        #[arg(value_name = "DIR", default_value = ".")]
+        path: PathBuf,
+    },
     /// List the policies: those in force, and those that are installed and wait
     Ls,
     /// Show an installed policy: `tiered@3`, or `tiered` for its latest revision
@@ -121,6 +156,13 @@ pub struct Install {
     dry_run: bool,
 }
 
+/// A language that policies are written in.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum Language {
+    /// With the SDK, by the Rust compiler
+    Rust,
+}
+
 /// A kind of policy.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub enum Kind {
@@ -175,6 +217,17 @@ impl Plugins {
     /// Does it.
     pub async fn execute(self, client: &Client, output: &Output) -> Result<(), Error> {
         match self {
+            Self::New {
+                name,
+                kind,
+                lang: Language::Rust,
+                path,
+            } => begin(output, &name, kind, path),
+            Self::Build { path } => built(output, &path),
+            Self::Test { path } => {
+                project::test(&path)?;
+                built(output, &path)
+            }
             Self::Ls => list(client, output).await,
             Self::Show { name } => {
                 let plugin: Plugin = client.get(&item(&name)).await?;
@@ -218,6 +271,44 @@ impl Plugins {
             Self::Rm { names } => super::remove(client, output, "plugins", &names).await,
         }
     }
+}
+
+/// The name of a policy, which is also that of a crate.
+fn policy_name(text: &str) -> Result<String, String> {
+    let good = text.len() <= 64
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if good {
+        Ok(text.to_owned())
+    } else {
+        Err("1 to 64 lower-case letters, digits and hyphens, the first a letter".to_owned())
+    }
+}
+
+fn begin(output: &Output, name: &str, kind: Kind, path: Option<PathBuf>) -> Result<(), Error> {
+    let folder = path.unwrap_or_else(|| PathBuf::from(name));
+    project::create(&folder, name, kind.into())?;
+    let made = serde_json::json!({ "name": name, "path": folder });
+    output.answer(&made, |_| {
+        format!(
+            "{} is a policy now: src/lib.rs decides, `ashlar plugins test {}` tests and builds it",
+            folder.display(),
+            folder.display()
+        )
+    })
+}
+
+fn built(output: &Output, folder: &Path) -> Result<(), Error> {
+    let component = project::build(folder)?;
+    output.answer(&component, |component| {
+        facts(&[
+            ("component", component.file.display().to_string()),
+            ("size", format!("{} bytes", component.size_bytes)),
+            ("sha256", component.module_sha256.clone()),
+        ])
+    })
 }
 
 /// Lists the policies.
@@ -268,11 +359,11 @@ fn item(name: &str) -> String {
     super::item("plugins", name)
 }
 
-fn read(file: &std::path::Path) -> Result<Vec<u8>, Error> {
+fn read(file: &Path) -> Result<Vec<u8>, Error> {
     fs::read(file).map_err(Error::local(format!("cannot read {}", file.display())))
 }
 
-fn read_parameters(file: &std::path::Path) -> Result<BTreeMap<String, String>, Error> {
+fn read_parameters(file: &Path) -> Result<BTreeMap<String, String>, Error> {
     serde_json::from_slice(&read(file)?).map_err(|error| {
         Error::Usage(format!(
             "{} holds no parameters: {error}; {PARAMETERS_STEP}",
@@ -281,7 +372,7 @@ fn read_parameters(file: &std::path::Path) -> Result<BTreeMap<String, String>, E
     })
 }
 
-fn signature(module: &std::path::Path, given: Option<PathBuf>) -> Result<Option<String>, Error> {
+fn signature(module: &Path, given: Option<PathBuf>) -> Result<Option<String>, Error> {
     let beside = || {
         let mut path = module.as_os_str().to_owned();
         path.push(".minisig");

@@ -1,0 +1,379 @@
+//! What every policy must hold, checked on made-up situations: for a policy's own tests.
+//!
+//! ```
+//! # use ashlar_policy::{Configuration, Decimal, billing::{Billing, UsageInterval}};
+//! # struct Flat;
+//! # impl Billing for Flat {
+//! #     fn configure(_: &Configuration) -> Result<Self, String> { Ok(Self) }
+//! #     fn currency(&self) -> &str { "CNY" }
+//! #     fn price(&self, usage: &UsageInterval) -> Result<Decimal, String> { Ok(Decimal::from(usage.seconds)) }
+//! # }
+//! ashlar_policy::check::billing::<Flat>(&[]);
+//! ```
+//!
+//! The situations are the same each time. Each check panics with the situation in which the policy breaks its word; the host program would
+//! take that for a failure and ask its built-in policy.
+
+use crate::{
+    Configuration, Decimal,
+    billing::{Billing, DiskUsage, InstanceUsage, OtherUsage, Usage, UsageInterval},
+    scheduler::{DeploymentSet, HostTable, Index, PlacementRequest, Scheduler, Verdict},
+};
+use alloc::{format, string::ToString};
+
+/// How many situations are made up.
+const SITUATIONS: u64 = 400;
+/// The largest score, and the negative of the smallest.
+const MAX_SCORE: f64 = 1e15;
+const GIB: u64 = 1 << 30;
+
+/// A scheduler takes these parameters; gives every host a verdict, refuses those that cannot hold the instance, and scores the others by
+/// numbers in range; says the same when it is asked again, also as a new instance; and, where it goes by capacity, its index finds the host
+/// that judging all of them does.
+///
+/// # Panics
+/// When one of that does not hold.
+pub fn scheduler<P: Scheduler>(parameters: &[(&str, &str)]) {
+    for seed in 0..SITUATIONS {
+        let mut numbers = Numbers(seed);
+        let mut hosts = numbers.hosts();
+        let request = numbers.request(&mut hosts);
+        let policy = configured(parameters, P::configure);
+        let judge = |policy: &P| {
+            policy
+                .judge(&request, &hosts)
+                .unwrap_or_else(|words| panic!("situation {seed}: it gives no answer: {words}"))
+        };
+        let verdicts = judge(&policy);
+        assert_eq!(
+            verdicts.len(),
+            hosts.len(),
+            "situation {seed}: as many verdicts as hosts are needed"
+        );
+        for (host, verdict) in verdicts.iter().enumerate() {
+            let Verdict::Score(score) = *verdict else {
+                continue;
+            };
+            assert!(
+                score.is_finite() && score.abs() <= MAX_SCORE,
+                "situation {seed}: host {host} has the score {score}"
+            );
+            let obstacle = hosts.obstacle(host, &request);
+            assert!(
+                obstacle.is_none(),
+                "situation {seed}: host {host} has a score although it does not meet {obstacle:?}"
+            );
+        }
+        assert_eq!(
+            verdicts,
+            judge(&policy),
+            "situation {seed}: asked again, it says something else"
+        );
+        let another = configured(parameters, P::configure);
+        assert_eq!(
+            verdicts,
+            judge(&another),
+            "situation {seed}: another instance says something else"
+        );
+        if let Some(by_capacity) = policy.by_capacity() {
+            let full = |position: u32| {
+                let host = usize::try_from(position).unwrap_or(usize::MAX);
+                hosts.obstacle(host, &request) == Some(crate::scheduler::constraint::DEPLOYMENT_SET)
+            };
+            let found = Index::new(&hosts).best(by_capacity, &request, &hosts, &full);
+            assert_eq!(
+                found,
+                best(&verdicts),
+                "situation {seed}: by capacity another host wins than by judging all: does its score go in the direction it prefers?"
+            );
+        }
+    }
+}
+
+/// A billing policy takes these parameters; its prices are not negative, not lower for the same usage over a longer time, and the same when it
+/// is asked again, also as a new instance. It may refuse to price what it has no price for.
+///
+/// # Panics
+/// When one of that does not hold, or it prices nothing at all.
+pub fn billing<P: Billing>(parameters: &[(&str, &str)]) {
+    let mut priced = false;
+    for seed in 0..SITUATIONS {
+        let mut numbers = Numbers(seed);
+        let usage = numbers.usage();
+        let policy = configured(parameters, P::configure);
+        let price = policy.price(&usage);
+        let shown = format!("situation {seed}, {usage:?}");
+        assert_eq!(
+            price,
+            policy.price(&usage),
+            "{shown}: asked again, it says something else"
+        );
+        let another = configured(parameters, P::configure);
+        assert_eq!(
+            price,
+            another.price(&usage),
+            "{shown}: another instance says something else"
+        );
+        let Ok(price) = price else { continue };
+        priced = true;
+        assert!(price >= Decimal::ZERO, "{shown}: its price is {price}");
+        let mut longer = usage.clone();
+        for _ in 0..4 {
+            longer.seconds += 1 + numbers.below(100_000);
+            let more = policy.price(&longer);
+            let more = more.unwrap_or_else(|words| {
+                panic!(
+                    "{shown}: it has a price, but none for {} s: {words}",
+                    longer.seconds
+                )
+            });
+            assert!(
+                more >= price,
+                "{shown}: it costs {price}, but only {more} for {} s",
+                longer.seconds
+            );
+        }
+    }
+    assert!(priced, "it prices nothing of what was made up");
+}
+
+fn configured<P>(
+    parameters: &[(&str, &str)],
+    configure: impl Fn(&Configuration) -> Result<P, alloc::string::String>,
+) -> P {
+    let configuration = parameters.iter().copied().collect();
+    configure(&configuration)
+        .unwrap_or_else(|words| panic!("it does not take {parameters:?}: {words}"))
+}
+
+fn best(verdicts: &[Verdict]) -> Option<u32> {
+    let mut best: Option<(f64, usize)> = None;
+    for (host, verdict) in verdicts.iter().enumerate() {
+        if let Verdict::Score(score) = *verdict
+            && best.is_none_or(|(highest, _)| score > highest)
+        {
+            best = Some((score, host));
+        }
+    }
+    best.and_then(|(_, host)| u32::try_from(host).ok())
+}
+
+/// Numbers that look random: SplitMix64.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit.max(1)
+    }
+
+    fn small(&mut self, limit: u32) -> u32 {
+        u32::try_from(self.below(limit.into())).unwrap_or_default()
+    }
+
+    fn chance(&mut self, of: u64) -> bool {
+        self.below(of) == 0
+    }
+
+    fn hosts(&mut self) -> HostTable {
+        let mut table = HostTable {
+            zone_names: ["zone-a", "zone-b", "zone-c"].map(Into::into).into(),
+            ..HostTable::default()
+        };
+        for _ in 0..self.below(40) {
+            let vcpus = [0, 4, 16, 64, 128][self.small(5) as usize];
+            let memory = [0, 8, 64, 512][self.small(4) as usize] * GIB;
+            let local_disk = [0, 100, 1000][self.small(3) as usize] * GIB;
+            table.zone.push(self.small(3));
+            table.accepting.push(u8::from(!self.chance(8)));
+            table.vcpus_total.push(vcpus);
+            table.vcpus_used.push(self.small(vcpus + 1));
+            table.memory_total.push(memory);
+            table.memory_used.push(self.below(memory / GIB + 1) * GIB);
+            table.local_disk_total.push(local_disk);
+            table
+                .local_disk_used
+                .push(self.below(local_disk / GIB + 1) * GIB);
+            table.instances.push(self.small(40));
+        }
+        table
+    }
+
+    fn request(&mut self, hosts: &mut HostTable) -> PlacementRequest {
+        let vcpus = 1 << self.small(6);
+        let mut request = PlacementRequest {
+            instance: format!("i-{:020x}", self.next()),
+            instance_type: format!("ecs.g6.{}xlarge", self.small(8)),
+            vcpus,
+            memory: u64::from(vcpus) * (1 + self.below(4)) * GIB,
+            local_disk: if self.chance(3) { 50 * GIB } else { 0 },
+            zone: None,
+            deployment_set: None,
+            spot: self.chance(3),
+        };
+        if self.chance(3) {
+            // Sometimes one that no host is in.
+            let zones = ["zone-a", "zone-b", "zone-c", "zone-d"];
+            request.zone = Some(zones[self.small(4) as usize].to_string());
+        }
+        if self.chance(3) {
+            hosts.set_members = (0..hosts.len()).map(|_| self.small(4)).collect();
+            request.deployment_set = Some(DeploymentSet {
+                id: "ds-1".to_string(),
+                max_per_host: 1 + self.small(3),
+            });
+        }
+        request
+    }
+
+    fn usage(&mut self) -> UsageInterval {
+        let types = ["ecs.g6.large", "ecs.c6.xlarge", "custom", "ecs.t5.small"];
+        let categories = ["cloud_essd", "cloud_efficiency", "cloud"];
+        let meters = ["snapshot-gib", "egress-bytes", "eip", "image-gib"];
+        let usage = match self.below(3) {
+            0 => {
+                let vcpus = 1 << self.small(6);
+                Usage::InstanceRunning(InstanceUsage {
+                    instance_type: types[self.small(4) as usize].to_string(),
+                    vcpus,
+                    memory: u64::from(vcpus) * (1 + self.below(8)) * GIB,
+                })
+            }
+            1 => Usage::DiskAllocated(DiskUsage {
+                category: categories[self.small(3) as usize].to_string(),
+                size: (1 + self.below(32_768)) * GIB,
+            }),
+            _ => Usage::Other(OtherUsage {
+                meter: meters[self.small(4) as usize].to_string(),
+                quantity: Decimal::new(self.small(1_000_000).into(), 3).to_string(),
+            }),
+        };
+        UsageInterval {
+            resource: format!("i-{:020x}", self.next()),
+            usage,
+            from: 1_767_225_600_000 + i64::from(self.small(1_000_000_000)),
+            seconds: 1 + self.below(4_000_000),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::String;
+    use core::cell::Cell;
+
+    /// Takes the first host that will do; `worse` is what it does wrong.
+    struct Odd {
+        worse: String,
+        asked: Cell<u32>,
+    }
+
+    impl Scheduler for Odd {
+        fn configure(configuration: &Configuration) -> Result<Self, String> {
+            Ok(Self {
+                worse: configuration.get("worse").unwrap_or_default().into(),
+                asked: Cell::new(0),
+            })
+        }
+
+        fn judge(
+            &self,
+            request: &PlacementRequest,
+            hosts: &HostTable,
+        ) -> Result<Vec<Verdict>, String> {
+            self.asked.set(self.asked.get() + 1);
+            let judge = |host| match hosts.obstacle(host, request) {
+                Some(_) if self.worse == "blind" => Verdict::Score(1.0),
+                Some(constraint) => Verdict::refused(constraint),
+                None if self.worse == "nan" => Verdict::Score(f64::NAN),
+                None if self.worse == "remembers" => Verdict::Score(self.asked.get().into()),
+                None => Verdict::Score(0.0),
+            };
+            let missing = usize::from(self.worse == "short");
+            Ok((missing..hosts.len()).map(judge).collect())
+        }
+    }
+
+    #[test]
+    fn a_sound_scheduler_passes() {
+        scheduler::<Odd>(&[]);
+    }
+
+    #[test]
+    #[should_panic(expected = "does not meet")]
+    fn a_host_that_cannot_hold_the_instance_must_be_refused() {
+        scheduler::<Odd>(&[("worse", "blind")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "has the score NaN")]
+    fn a_score_must_be_a_number() {
+        scheduler::<Odd>(&[("worse", "nan")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "asked again")]
+    fn a_scheduler_must_not_remember() {
+        scheduler::<Odd>(&[("worse", "remembers")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "as many verdicts as hosts")]
+    fn every_host_needs_a_verdict() {
+        scheduler::<Odd>(&[("worse", "short")]);
+    }
+
+    /// A price a second; `worse` is what it does wrong.
+    struct Prices(String);
+
+    impl Billing for Prices {
+        fn configure(configuration: &Configuration) -> Result<Self, String> {
+            Ok(Self(configuration.get("worse").unwrap_or_default().into()))
+        }
+
+        fn currency(&self) -> &str {
+            "CNY"
+        }
+
+        fn price(&self, usage: &UsageInterval) -> Result<Decimal, String> {
+            let seconds = Decimal::from(usage.seconds);
+            match self.0.as_str() {
+                "negative" => Ok(-seconds),
+                "falling" => Ok(Decimal::from(10_000_000) - seconds),
+                "silent" => Err("no price".into()),
+                _ => Ok(seconds),
+            }
+        }
+    }
+
+    #[test]
+    fn a_sound_price_list_passes() {
+        billing::<Prices>(&[]);
+    }
+
+    #[test]
+    #[should_panic(expected = "its price is -")]
+    fn a_price_must_not_be_negative() {
+        billing::<Prices>(&[("worse", "negative")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "but only")]
+    fn longer_must_not_cost_less() {
+        billing::<Prices>(&[("worse", "falling")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "prices nothing")]
+    fn a_price_list_without_a_price_is_none() {
+        billing::<Prices>(&[("worse", "silent")]);
+    }
+}
