@@ -15,4 +15,5 @@ mod site;
 mod start_up;
 #[path = "../../../appliance/plugin-host/tests/it/text.rs"]
 mod text;
+mod tutorial;
 mod usage;

@@ -54,9 +54,12 @@ pub fn build(folder: &Path) -> Result<Component, Error> {
     )?;
     let products = metadata.target_directory.join(TARGET).join("release");
     let built = products.join(format!("{}.wasm", name.replace('-', "_")));
-    let file = metadata.target_directory.join(format!("{name}.wasm"));
+    // Always in the same place, wherever cargo was told to build.
+    let file = folder.join("target").join(format!("{name}.wasm"));
     let doing = || format!("cannot take {} to {}", built.display(), file.display());
-    std::fs::copy(&built, &file).map_err(Error::local(doing()))?;
+    std::fs::create_dir_all(folder.join("target"))
+        .and_then(|()| std::fs::copy(&built, &file))
+        .map_err(Error::local(doing()))?;
     let bytes = std::fs::read(&file).map_err(Error::local(doing()))?;
     Ok(Component {
         size_bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),

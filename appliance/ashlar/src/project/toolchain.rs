@@ -100,7 +100,6 @@ fn clean(program: &str) -> Command {
     let mut command = Command::new(program);
     for name in [
         "CARGO",
-        "CARGO_TARGET_DIR",
         "LD_LIBRARY_PATH",
         "RUSTC",
         "RUSTFLAGS",
