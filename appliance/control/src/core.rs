@@ -5,16 +5,17 @@
 
 use crate::{
     ControlError, ErrorKind, Result, Settings,
+    bills::{self, Bills},
     model::{Event, EventSubject},
     ports::Ports,
-    records::{ChargeRecord, EntryRecord, HostRecord},
+    records::{ChargeRecord, EntryRecord, HostRecord, OwnerRecord},
 };
-use ledger::{Change, Entry, Ledger, UsageKey};
+use ledger::{Change, Charge, Entry, Ledger, UsageKey};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
-use store::{Record, Store, StoreError, Writer};
+use store::{Reader, Record, Store, StoreError, Writer};
 use tokio::sync::broadcast;
 use types::{HostId, Timestamp};
 
@@ -28,9 +29,17 @@ pub(crate) struct Core {
     pub(crate) started_at: Timestamp,
     store: Store,
     /// As of the last transaction. Taken before a write transaction begins and held until it is committed.
-    ledger: Mutex<Ledger>,
+    books: Mutex<Books>,
+    /// Held while use is charged and settled, which takes several transactions. Taken before `books`.
+    metering: Mutex<()>,
     events: broadcast::Sender<Event>,
     sequence: AtomicU64,
+}
+
+/// What was used and what is owed for it, as far as it must be known to go on.
+pub(crate) struct Books {
+    ledger: Ledger,
+    pub(crate) bills: Bills,
 }
 
 impl From<StoreError> for ControlError {
@@ -60,27 +69,15 @@ impl Core {
             writer.put(&HostRecord { name, id: wanted })?;
             Ok(wanted)
         })?;
-        let (entries, charges) = store.read::<_, StoreError>(|reader| {
-            Ok((
-                reader.list::<EntryRecord>()?,
-                reader.list::<ChargeRecord>()?,
-            ))
-        })?;
-        let entries = entries.iter().map(|record| &record.entry);
-        let ledger = Ledger::replay(entries, charges.iter().map(|record| &record.charge)).map_err(
-            |error| {
-                ControlError::internal("The usage ledger does not add up.", error).with_next_step(
-                    "Restore a copy of the state folder from before, or find out who changed it.",
-                )
-            },
-        )?;
+        let books = open_books(&store, &settings)?;
         Ok(Self {
             started_at: ports.clock.now(),
             settings,
             ports,
             host,
             store,
-            ledger: Mutex::new(ledger),
+            books: Mutex::new(books),
+            metering: Mutex::new(()),
             events: broadcast::channel(EVENT_BACKLOG).0,
             sequence: AtomicU64::new(0),
         })
@@ -92,6 +89,20 @@ impl Core {
 
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
+    }
+
+    /// Whatever `look` reads, as of one point in time. Does not wait for writers.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
+        self.store.read(look)
+    }
+
+    pub(crate) fn books(&self) -> MutexGuard<'_, Books> {
+        lock(&self.books)
+    }
+
+    /// While this is held, nobody else charges or settles.
+    pub(crate) fn metering(&self) -> MutexGuard<'_, ()> {
+        lock(&self.metering)
     }
 
     /// One record. Does not wait for writers.
@@ -138,31 +149,36 @@ impl Core {
         .await?
     }
 
-    fn write_blocking<T>(
+    pub(crate) fn write_blocking<T>(
         &self,
         durable: bool,
         change: impl FnOnce(&mut Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
-        let mut ledger = lock(&self.ledger);
+        let mut books = self.books();
         let mut events = Vec::new();
         let mut entries = Vec::new();
+        let mut owned = Vec::new();
         let run = |writer: &Writer| -> Result<T> {
             let mut transaction = Transaction {
                 core: self,
                 writer,
-                ledger: &ledger,
+                ledger: &books.ledger,
                 usage: Vec::new(),
                 events: Vec::new(),
             };
             let done = change(&mut transaction)?;
             let usage = std::mem::take(&mut transaction.usage);
             events = std::mem::take(&mut transaction.events);
-            entries = ledger.prepare(usage, self.now()).map_err(|error| {
+            entries = books.ledger.prepare(usage, self.now()).map_err(|error| {
                 ControlError::internal("The usage ledger refuses a change.", error)
             })?;
             for entry in &entries {
                 writer.put(&EntryRecord::new(entry.clone()))?;
             }
+            owned = books.bills.newly_owned(&entries, &self.settings.account);
+            owned
+                .iter()
+                .try_for_each(|record| writer.put::<OwnerRecord>(record))?;
             Ok(done)
         };
         let done = if durable {
@@ -170,21 +186,22 @@ impl Core {
         } else {
             self.store.write_volatile(run)?
         };
-        append(&mut ledger, &entries)?;
-        drop(ledger);
+        append(&mut books.ledger, &entries)?;
+        books.bills.own(owned);
+        drop(books);
         self.publish(events);
         Ok(done)
     }
 
-    /// Charges every whole second of use that is not charged yet; how many charges that made. Blocks.
-    pub(crate) fn charge_blocking(&self) -> Result<usize> {
-        let mut ledger = lock(&self.ledger);
+    /// Charges every whole second of use up to `now` that is not charged yet. Blocks; `metering` is held.
+    pub(crate) fn charge(&self, now: Timestamp) -> Result<()> {
+        let mut books = self.books();
         let rater = self.ports.policies.rater();
-        let charges = ledger.rate(&rater, self.now()).map_err(|error| {
+        let charges = books.ledger.rate(&rater, now).map_err(|error| {
             ControlError::internal("Not even the built-in prices give an amount.", error)
         })?;
         if charges.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
         self.store.write::<_, StoreError>(|writer| {
             charges
@@ -193,7 +210,7 @@ impl Core {
         })?;
         let mut events = Vec::new();
         for charge in &charges {
-            ledger.record(charge).map_err(|error| {
+            books.ledger.record(charge).map_err(|error| {
                 ControlError::internal("The usage ledger refuses a charge.", error)
             })?;
             if let Some(instance) = charge.instance() {
@@ -201,20 +218,19 @@ impl Core {
                 events.push((EventSubject::Charge(instance), message));
             }
         }
-        drop(ledger);
+        books
+            .bills
+            .charged(&charges)
+            .map_err(|error| bills::refused(error, "take charges"))?;
+        drop(books);
         self.publish(events);
-        Ok(charges.len())
-    }
-
-    pub(crate) async fn charge(self: &Arc<Self>) -> Result<usize> {
-        let core = self.clone();
-        blocking(move || core.charge_blocking()).await?
+        Ok(())
     }
 
     fn publish(&self, events: Vec<(EventSubject, String)>) {
         let at = self.now();
         for (subject, message) in events {
-            match subject {
+            match &subject {
                 // As many as there are instances, each time use is metered: the ledger has them all.
                 EventSubject::Charge(instance) => {
                     tracing::debug!(kind = subject.kind(), %instance, "{message}");
@@ -231,6 +247,25 @@ impl Core {
             });
         }
     }
+}
+
+/// What the records in the store come to. Gives resources from before there were accounts to the host's.
+fn open_books(store: &Store, settings: &Settings) -> Result<Books> {
+    let (entries, charges) = store.read::<_, StoreError>(|reader| {
+        Ok((
+            reader.list::<EntryRecord>()?,
+            reader.list::<ChargeRecord>()?,
+        ))
+    })?;
+    let entries: Vec<Entry> = entries.into_iter().map(|record| record.entry).collect();
+    let charges: Vec<Charge> = charges.into_iter().map(|record| record.charge).collect();
+    let ledger = Ledger::replay(&entries, &charges).map_err(|error| {
+        ControlError::internal("The usage ledger does not add up.", error).with_next_step(
+            "Restore a copy of the state folder from before, or find out who changed it.",
+        )
+    })?;
+    let bills = Bills::open(store, &settings.account, &entries, &charges)?;
+    Ok(Books { ledger, bills })
 }
 
 fn append(ledger: &mut Ledger, entries: &[Entry]) -> Result<()> {
