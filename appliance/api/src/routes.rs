@@ -14,8 +14,8 @@ use crate::{
     envelope, openapi,
     problem::{ApiProblem, ApiResult},
     resources::{
-        console, decisions, disks, events, host, host_system, images, instances, plugins,
-        security_groups, uploads, usage, vpcs, vswitches,
+        bills, budgets, console, decisions, disks, events, host, host_system, images, instances,
+        plugins, security_groups, uploads, usage, vpcs, vswitches,
     },
 };
 
@@ -142,6 +142,12 @@ pub(crate) fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(decisions::list_decisions))
         .routes(routes!(decisions::get_decision))
         .routes(routes!(usage::get_usage))
+        .routes(routes!(bills::list_bills))
+        .routes(routes!(bills::verify_bills))
+        .routes(routes!(bills::get_bill))
+        .routes(routes!(bills::replay_bill))
+        .routes(routes!(budgets::list_budgets))
+        .routes(routes!(budgets::set_budget, budgets::delete_budget))
         .routes(routes!(plugins::list_plugins))
         .routes(routes!(host::get_host))
         .routes(routes!(host::get_health))

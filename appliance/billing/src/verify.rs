@@ -81,6 +81,28 @@ pub enum ViolationKind {
     Invoice,
 }
 
+impl ViolationKind {
+    /// Its name, as it is serialised.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger",
+            Self::Overlap => "overlap",
+            Self::Uncounted => "uncounted",
+            Self::Overcounted => "overcounted",
+            Self::OpenEnd => "open-end",
+            Self::Charge => "charge",
+            Self::Uncharged => "uncharged",
+            Self::Price => "price",
+            Self::Owner => "owner",
+            Self::Settlement => "settlement",
+            Self::Unsettled => "unsettled",
+            Self::Subscription => "subscription",
+            Self::Invoice => "invoice",
+        }
+    }
+}
+
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Violation {

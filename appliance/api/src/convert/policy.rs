@@ -90,7 +90,8 @@ pub fn plugin_to_wire(status: &model::PolicyStatus) -> Plugin {
     }
 }
 
-fn module(module: &ModuleDigest) -> Option<String> {
+/// The digest of a module; none of the built-in one.
+pub(super) fn module(module: &ModuleDigest) -> Option<String> {
     match module {
         ModuleDigest::BuiltIn => None,
         ModuleDigest::Sha256(digest) => Some(digest.to_string()),

@@ -1,5 +1,6 @@
 //! Bills and budgets, and what came of doubting them. Invoices are kept as `billing` made them.
 
+use crate::{ControlError, Result};
 use billing::{Budget, Invoice, Unpriced, Violation};
 use types::{AccountId, Currency, Decimal, Money, Month, Sha256Digest, Timestamp};
 
@@ -30,6 +31,15 @@ pub enum BillState {
 }
 
 impl Bill {
+    /// As CSV (RFC 4180, with a header), as [`Invoice::to_csv`] writes it.
+    ///
+    /// # Errors
+    /// When it cannot be written so.
+    pub fn to_csv(&self) -> Result<String> {
+        let csv = self.invoice.to_csv();
+        csv.map_err(|error| ControlError::internal("The bill cannot be written as CSV.", error))
+    }
+
     /// As a page that people read.
     #[must_use]
     pub fn to_page(&self) -> String {
