@@ -1,5 +1,7 @@
 //! One file per group of commands.
 
+pub mod bills;
+pub mod budgets;
 pub mod console;
 pub mod decisions;
 pub mod disks;
@@ -49,6 +51,8 @@ pub async fn execute(
         Command::SecurityGroups(groups) => groups.execute(client, output).await,
         Command::Decisions(decisions) => decisions.execute(client, output).await,
         Command::Usage(usage) => usage.execute(client, output).await,
+        Command::Bill(bills) => bills.execute(client, output).await,
+        Command::Budget(budgets) => budgets.execute(client, output).await,
         Command::Plugins => host::plugins(client, output).await,
         Command::Host { system: None } => host::host(client, output).await,
         Command::Host {
