@@ -199,7 +199,7 @@ async fn budgets_are_set_listed_and_removed() {
         "name": "team", "account": "default", "limit": "200", "currency": "USD", "thresholds": [50, 80, 100],
         "month": "2026-01", "spent": "101.00", "told": [50],
     });
-    let (all, set) = (page(&[budget.clone()]), budget.clone());
+    let (all, set) = (page(std::slice::from_ref(&budget)), budget.clone());
     let routes = Router::new()
         .route("/v1/budgets", get(async move || Json(all.clone())))
         .route(

@@ -517,4 +517,8 @@ fn a_report_lists_what_is_wrong_in_several_places() {
     }
     let json = serde_json::to_string(&report).unwrap();
     assert!(json.contains(r#""kind":"open-end""#), "{json}");
+    for violation in &report.violations {
+        let name = serde_json::to_value(violation.kind).unwrap();
+        assert_eq!(name, violation.kind.name());
+    }
 }
