@@ -11,6 +11,8 @@
 //!   those they don't know.
 #![forbid(unsafe_code)]
 
+mod bill;
+mod budget;
 mod console;
 mod decision;
 mod disk;
@@ -26,6 +28,8 @@ mod problem;
 mod security_group;
 mod usage;
 
+pub use bill::*;
+pub use budget::*;
 pub use console::*;
 pub use decision::*;
 pub use disk::*;

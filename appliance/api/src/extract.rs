@@ -129,6 +129,11 @@ pub(crate) trait Named: FromStr<Err = types::ParseError> {
     const CODE: &'static str;
 }
 
+/// Bills are named by their month.
+impl Named for types::Month {
+    const CODE: &'static str = "BillMonth";
+}
+
 macro_rules! named {
     ($($id:ident = $code:literal;)*) => {$(
         impl Named for types::$id {

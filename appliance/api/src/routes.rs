@@ -14,8 +14,8 @@ use crate::{
     envelope, openapi,
     problem::{ApiProblem, ApiResult},
     resources::{
-        console, decisions, disks, events, host, host_system, images, instances, plugins,
-        security_groups, uploads, usage, vpcs, vswitches,
+        bills, budgets, console, decisions, disks, events, host, host_system, images, instances,
+        plugins, security_groups, uploads, usage, vpcs, vswitches,
     },
 };
 
@@ -151,6 +151,12 @@ pub(crate) fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(plugins::get_plugin_shadow, plugins::shadow_plugin))
         .routes(routes!(plugins::retire_plugin))
         .routes(routes!(plugins::replay_plugin))
+        .routes(routes!(bills::list_bills))
+        .routes(routes!(bills::verify_bills))
+        .routes(routes!(bills::get_bill))
+        .routes(routes!(bills::replay_bill))
+        .routes(routes!(budgets::list_budgets))
+        .routes(routes!(budgets::set_budget, budgets::delete_budget))
         .routes(routes!(host::get_host))
         .routes(routes!(host::get_health))
         .routes(routes!(events::watch_events))

@@ -19,7 +19,7 @@ Examples:
 
 Exit status:
   0  done
-  1  the host refused, or a local file failed
+  1  the host refused, a local file failed, or `bill verify` or `bill replay` found something
   2  the command line makes no sense
   3  the host cannot be reached
   4  what was waited for did not come in time";
@@ -132,6 +132,12 @@ pub enum Command {
     Decisions(commands::decisions::Decisions),
     /// What was used and what it costs
     Usage(commands::usage::Usage),
+    /// Bills: what is to be paid for each month, and whether it is right
+    #[command(subcommand, visible_alias = "bills")]
+    Bill(commands::bills::Bills),
+    /// Budgets: what is meant to be spent in a month, and when to be told
+    #[command(subcommand, visible_alias = "budgets")]
+    Budget(commands::budgets::Budgets),
     /// Policies: what decides where instances go and what their use costs; alone, lists them
     #[command(visible_alias = "plugin")]
     Plugins {

@@ -49,6 +49,12 @@ impl Output {
         }
     }
 
+    /// The same in another format.
+    #[must_use]
+    pub fn with_format(self, format: Format) -> Self {
+        Self { format, ..self }
+    }
+
     /// Whether a person is told things beside the answer.
     #[must_use]
     pub fn talks(&self) -> bool {

@@ -76,6 +76,28 @@ impl Budget {
         })
     }
 
+    /// Whose it is.
+    #[must_use]
+    pub const fn account(&self) -> &AccountId {
+        &self.account
+    }
+
+    /// What is planned for a month.
+    #[must_use]
+    pub const fn limit(&self) -> Money {
+        self.limit
+    }
+
+    /// When to tell: percentages of the limit, lowest first.
+    pub fn thresholds(&self) -> impl Iterator<Item = u32> + '_ {
+        self.thresholds.iter().copied()
+    }
+
+    /// The thresholds told of in `month`, lowest first.
+    pub fn fired(&self, month: Month) -> impl Iterator<Item = u32> + '_ {
+        self.fired.get(&month).into_iter().flatten().copied()
+    }
+
     /// Alerts to give now that `spent` was spent in `month`, lowest first; then [`record`](Self::record) each. Those given once are
     /// not given again that month, whatever is paid back or spent again.
     ///

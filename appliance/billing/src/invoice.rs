@@ -257,6 +257,51 @@ fn usage_line(charge: &Charge) -> InvoiceLine {
 }
 
 impl Invoice {
+    /// Everything in which it is not as `expected`, in words; nothing if nothing is.
+    #[must_use]
+    pub fn differences(&self, expected: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.id != expected.id {
+            found.push(format!("its id should be {}", expected.id));
+        }
+        let amounts = |invoice: &Invoice| -> [(&'static str, Decimal); 7] {
+            [
+                ("usage", invoice.usage),
+                ("amount carried in", invoice.carried_in),
+                ("amount carried out", invoice.carried_out),
+                ("settled amount", invoice.settled),
+                ("purchases", invoice.purchases),
+                ("refunds", invoice.refunds),
+                ("total", invoice.total),
+            ]
+        };
+        for ((what, is), (_, should)) in amounts(self).into_iter().zip(amounts(expected)) {
+            if is != should {
+                found.push(format!("its {what} is {is} and should be {should}"));
+            }
+        }
+        let named = |line: &InvoiceLine| {
+            let kind = line.kind.name();
+            format!("{kind} line of {} of {}", line.meter, line.resource)
+        };
+        let mut rest: Vec<&InvoiceLine> = expected.lines.iter().collect();
+        for line in &self.lines {
+            match rest.iter().position(|other| *other == line) {
+                Some(position) => drop(rest.remove(position)),
+                None => found.push(format!(
+                    "its {} over {} does not come from the records",
+                    named(line),
+                    line.amount
+                )),
+            }
+        }
+        for line in rest {
+            let amount = line.amount;
+            found.push(format!("it lacks the {} over {amount}", named(line)));
+        }
+        found
+    }
+
     fn empty(account: &AccountId, currency: Currency, month: Month) -> Self {
         let unique = format!("invoice {account} {currency} {month}");
         Self {

@@ -3,7 +3,8 @@
 //! ```text
 //! ledger: Charges ─► Settler ─► Settlement (hourly) ──────────┐
 //! purchase ─► Subscription ─► Purchase (terms, plan changes) ─┼─► Books ─► Invoice (monthly) ─► JSON, CSV, page
-//!                                                             └─► verify: a list of everything that does not fit
+//!                                                             ├─► verify: a list of everything that does not fit
+//!                                                             └─► Replay: a month done again, and what differs
 //! unpaid ─► Arrears ─► retry, stop, release      spent ─► Budget ─► Alert      price, stock ─► SpotLease ─► notice, reclaim
 //! ```
 //!
@@ -40,6 +41,7 @@ mod budget;
 mod due;
 mod invoice;
 mod period;
+mod replay;
 mod settlement;
 mod spot;
 mod subscription;
@@ -50,6 +52,7 @@ pub use budget::{Alert, Budget, InvalidBudget};
 pub use due::{Due, OutOfOrder};
 pub use invoice::{Books, Invoice, InvoiceError, InvoiceLine, LineKind};
 pub use period::{InvalidPeriod, Period};
+pub use replay::{Replay, Replayed};
 pub use settlement::{PAYABLE_DECIMALS, Settlement, SettlementError, Settler};
 pub use spot::{
     InvalidPrices, NOTICE, PROTECTION, PriceHistory, PricedSpan, SpotLease, SpotNotice, SpotReason,
@@ -59,7 +62,7 @@ pub use subscription::{
     AUTO_RENEW_DAYS, Order, Piece, Plan, Purchase, PurchaseKind, Stage, Subscription,
     SubscriptionAction, SubscriptionError, Term,
 };
-pub use verify::{Evidence, Report, UsedSpan, Violation, ViolationKind, verify};
+pub use verify::{Evidence, Report, Unpriced, UsedSpan, Violation, ViolationKind, reprice, verify};
 
 use std::time::Duration;
 

@@ -47,6 +47,28 @@ impl Settlement {
     pub const fn money(&self) -> Money {
         Money::new(self.payable, self.currency)
     }
+
+    /// The first part of it that is not as `expected`, such as `amount to pay`; `None` if both are the same.
+    #[must_use]
+    pub fn difference(&self, expected: &Self) -> Option<&'static str> {
+        let hour = (self.from, self.to) == (expected.from, expected.to);
+        [
+            ("account", self.account == expected.account),
+            ("currency", self.currency == expected.currency),
+            ("hour", hour),
+            ("id", self.id == expected.id),
+            ("list of charges", self.charges == expected.charges),
+            ("sum of charges", self.charged == expected.charged),
+            ("amount carried in", self.carried_in == expected.carried_in),
+            ("amount to pay", self.payable == expected.payable),
+            (
+                "amount carried out",
+                self.carried_out == expected.carried_out,
+            ),
+        ]
+        .into_iter()
+        .find_map(|(what, same)| (!same).then_some(what))
+    }
 }
 
 /// A charge or settlement that an account's settlements do not take.
@@ -105,8 +127,9 @@ pub enum SettlementError {
 
 /// What an account's settlements must know to go on, for one currency.
 ///
-/// It keeps the id of every charge it was given, about 50 bytes each, so that none counts twice. Who has closed a month can begin
-/// anew with [`after`](Self::after) and the charges that are later or not settled.
+/// It keeps the id of every charge it was given, about 50 bytes each, so that none counts twice. Who has closed a month can
+/// [forget](Self::forget_settled) those that are settled, or begin anew with [`after`](Self::after) and the charges that are later or
+/// not settled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settler {
     account: AccountId,
@@ -196,6 +219,17 @@ impl Settler {
         self.through = self.through.max(Some(through));
     }
 
+    /// Drops the ids of settled charges: none of them must be given again. For who has closed a month.
+    pub fn forget_settled(&mut self) {
+        self.settled.clear();
+    }
+
+    /// End of the last hour that is settled or closed; `None` before the first.
+    #[must_use]
+    pub const fn through(&self) -> Option<Timestamp> {
+        self.through
+    }
+
     /// What is carried to the next settlement: from 0 to less than a hundredth.
     #[must_use]
     pub const fn carried(&self) -> Decimal {
@@ -274,7 +308,7 @@ impl Settler {
                 what: "hour",
             });
         }
-        if let Some(what) = difference(settlement, &expected) {
+        if let Some(what) = settlement.difference(&expected) {
             return Err(SettlementError::Altered {
                 settlement: id,
                 what,
@@ -354,28 +388,4 @@ fn whole_hour(time: Timestamp) -> Option<Timestamp> {
     let over = time.unix_millis().rem_euclid(hour);
     let rest = if over == 0 { 0 } else { hour - over };
     Timestamp::from_unix_millis(time.unix_millis().checked_add(rest)?)
-}
-
-/// The first part of `settlement` that is not as `expected`.
-fn difference(settlement: &Settlement, expected: &Settlement) -> Option<&'static str> {
-    let hour = (settlement.from, settlement.to) == (expected.from, expected.to);
-    [
-        ("account", settlement.account == expected.account),
-        ("currency", settlement.currency == expected.currency),
-        ("hour", hour),
-        ("id", settlement.id == expected.id),
-        ("list of charges", settlement.charges == expected.charges),
-        ("sum of charges", settlement.charged == expected.charged),
-        (
-            "amount carried in",
-            settlement.carried_in == expected.carried_in,
-        ),
-        ("amount to pay", settlement.payable == expected.payable),
-        (
-            "amount carried out",
-            settlement.carried_out == expected.carried_out,
-        ),
-    ]
-    .into_iter()
-    .find_map(|(what, same)| (!same).then_some(what))
 }

@@ -4,10 +4,10 @@ mod money;
 mod usage;
 
 use crate::{Invoice, Purchase, Settlement, Subscription};
-use ledger::{Audit, Charge, Entry, LedgerError, RatingPolicy, UsageKey};
+use ledger::{Audit, Charge, ChargedSegment, Entry, LedgerError, RatingPolicy, UsageKey};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, time::Duration};
-use types::{AccountId, Timestamp};
+use types::{AccountId, PolicyIdentity, Timestamp};
 
 /// What is compared.
 #[derive(Clone, Copy)]
@@ -16,7 +16,7 @@ pub struct Evidence<'a> {
     pub entries: &'a [Entry],
     /// Every charge.
     pub charges: &'a [Charge],
-    /// The policies that set prices: each charge is priced again by the one it names.
+    /// Policies that set prices: each charge is priced again by the one it names, if that is among them.
     pub policies: &'a [&'a dyn RatingPolicy],
     /// When what was in use, by the records of resources and not by the ledger.
     pub history: &'a [UsedSpan],
@@ -33,7 +33,9 @@ pub struct Evidence<'a> {
     /// Every invoice.
     pub invoices: &'a [Invoice],
     /// Everything up to here has been metered, charged and settled.
-    pub through: Timestamp,
+    pub metered: Timestamp,
+    /// Every month that ended up to here has been invoiced. After the clock went back it is later than [`metered`](Self::metered).
+    pub invoiced: Timestamp,
 }
 
 /// That something was in use.
@@ -65,7 +67,7 @@ pub enum ViolationKind {
     Charge,
     /// Whole seconds that should be charged are not.
     Uncharged,
-    /// Charges do not come to what their policy says, or it cannot be asked.
+    /// Charges do not come to what their policy says, or it has no answer.
     Price,
     /// A charge is for a resource without an owner.
     Owner,
@@ -77,6 +79,28 @@ pub enum ViolationKind {
     Subscription,
     /// An invoice is not what the records come to.
     Invoice,
+}
+
+impl ViolationKind {
+    /// Its name, as it is serialised.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ledger => "ledger",
+            Self::Overlap => "overlap",
+            Self::Uncounted => "uncounted",
+            Self::Overcounted => "overcounted",
+            Self::OpenEnd => "open-end",
+            Self::Charge => "charge",
+            Self::Uncharged => "uncharged",
+            Self::Price => "price",
+            Self::Owner => "owner",
+            Self::Settlement => "settlement",
+            Self::Unsettled => "unsettled",
+            Self::Subscription => "subscription",
+            Self::Invoice => "invoice",
+        }
+    }
 }
 
 /// Something that is wrong.
@@ -103,6 +127,18 @@ pub struct Report {
     pub records: u64,
     /// Everything that is wrong; nothing, if nothing is.
     pub violations: Vec<Violation>,
+    /// Charges whose price could not be recomputed.
+    #[serde(default)]
+    pub unpriced: Vec<Unpriced>,
+}
+
+/// Charges by a policy that is not among those given, so that nobody can say what it asks for them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unpriced {
+    /// The policy.
+    pub policy: PolicyIdentity,
+    /// How many unbroken runs of an interval's charges it priced.
+    pub runs: u64,
 }
 
 impl Report {
@@ -134,7 +170,7 @@ pub fn verify(evidence: &Evidence<'_>) -> Report {
     ];
     let mut report = Report {
         records: counts.iter().map(|count| *count as u64).sum(),
-        violations: Vec::new(),
+        ..Report::default()
     };
     for fault in &audit.faults {
         let (kind, subject) = match fault {
@@ -150,9 +186,20 @@ pub fn verify(evidence: &Evidence<'_>) -> Report {
         report.add(kind, subject, fault.to_string());
     }
     usage::compare(&mut report, evidence, &audit);
-    usage::reprice(&mut report, evidence, &audit);
+    usage::reprice(&mut report, evidence.policies, &audit.segments);
     money::settlements(&mut report, evidence);
     money::subscriptions(&mut report, evidence);
     money::invoices(&mut report, evidence);
+    report
+}
+
+/// Prices `segments` again by those of `policies` that priced them. Violations are of the kind [`ViolationKind::Price`].
+#[must_use]
+pub fn reprice(segments: &[ChargedSegment], policies: &[&dyn RatingPolicy]) -> Report {
+    let mut report = Report {
+        records: segments.len() as u64,
+        ..Report::default()
+    };
+    usage::reprice(&mut report, policies, segments);
     report
 }

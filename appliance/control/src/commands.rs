@@ -4,7 +4,8 @@ use crate::model::{InnerAccessPolicy, RuleSpec, State};
 use ipnet::Ipv4Net;
 use std::{collections::BTreeMap, net::Ipv4Addr};
 use types::{
-    ByteCount, DiskId, ImageId, InstanceId, RuleId, SecurityGroupId, Timestamp, VpcId, VswitchId,
+    AccountId, ByteCount, Currency, Decimal, DiskId, ImageId, InstanceId, Month, RuleId,
+    SecurityGroupId, Timestamp, VpcId, VswitchId,
 };
 
 /// What every command that makes something carries.
@@ -284,4 +285,40 @@ pub struct ReplayPeriod {
     pub from: Option<Timestamp>,
     /// Until when; `None`: until now.
     pub to: Option<Timestamp>,
+}
+
+/// Which bill.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BillSelector {
+    /// The month.
+    pub month: Month,
+    /// Whose; `None`: the host's.
+    pub account: Option<AccountId>,
+    /// In which currency; `None`: that of the prices in force.
+    pub currency: Option<Currency>,
+}
+
+impl BillSelector {
+    /// What the host's account pays for `month`, in the currency of the prices in force.
+    #[must_use]
+    pub fn of(month: Month) -> Self {
+        Self {
+            month,
+            account: None,
+            currency: None,
+        }
+    }
+}
+
+/// Set a budget of the host's account, in place of one of the same name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetBudget {
+    /// Its name: 1 to 64 characters of `[0-9A-Za-z._-]`.
+    pub name: String,
+    /// What is planned for a month; above 0.
+    pub limit: Decimal,
+    /// Of which currency; `None`: that of the prices in force, which it must be.
+    pub currency: Option<Currency>,
+    /// When to tell: 1 to 10 different percentages of the limit, 1 to 1000.
+    pub thresholds: Vec<u32>,
 }

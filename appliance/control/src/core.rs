@@ -5,17 +5,18 @@
 
 use crate::{
     ControlError, ErrorKind, Result, Settings,
-    model::{Charge, Decision, Event, EventSubject, Policy, PolicyRoles},
+    bills::{self, Bills},
+    model::{Decision, Event, EventSubject, Policy, PolicyRoles},
     policies::Board,
     ports::Ports,
-    records::{ChargeRecord, DecisionInputs, EntryRecord, HostRecord},
+    records::{ChargeRecord, DecisionInputs, EntryRecord, HostRecord, OwnerRecord},
 };
-use ledger::{Change, Entry, Ledger, RatingInput, UsageKey};
+use ledger::{Change, Charge, Entry, Ledger, RatingInput, UsageKey};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicU64, Ordering},
 };
-use store::{Record, Store, StoreError, Writer};
+use store::{Reader, Record, Store, StoreError, Writer};
 use tokio::sync::broadcast;
 use types::{HostId, Timestamp};
 
@@ -30,9 +31,17 @@ pub(crate) struct Core {
     pub(crate) policies: Arc<Board>,
     store: Store,
     /// As of the last transaction. Taken before a write transaction begins and held until it is committed.
-    ledger: Mutex<Ledger>,
+    books: Mutex<Books>,
+    /// Held while use is charged and settled, which takes several transactions. Taken before `books`.
+    metering: Mutex<()>,
     events: broadcast::Sender<Event>,
     sequence: AtomicU64,
+}
+
+/// What was used and what is owed for it, as far as it must be known to go on.
+pub(crate) struct Books {
+    ledger: Ledger,
+    pub(crate) bills: Bills,
 }
 
 impl From<StoreError> for ControlError {
@@ -62,20 +71,7 @@ impl Core {
             writer.put(&HostRecord { name, id: wanted })?;
             Ok(wanted)
         })?;
-        let (entries, charges) = store.read::<_, StoreError>(|reader| {
-            Ok((
-                reader.list::<EntryRecord>()?,
-                reader.list::<ChargeRecord>()?,
-            ))
-        })?;
-        let entries = entries.iter().map(|record| &record.entry);
-        let ledger = Ledger::replay(entries, charges.iter().map(|record| &record.charge)).map_err(
-            |error| {
-                ControlError::internal("The usage ledger does not add up.", error).with_next_step(
-                    "Restore a copy of the state folder from before, or find out who changed it.",
-                )
-            },
-        )?;
+        let books = open_books(&store, &settings)?;
         let policies = Arc::new(Board::new(&*ports.policies));
         let core = Self {
             started_at: ports.clock.now(),
@@ -84,7 +80,8 @@ impl Core {
             ports,
             host,
             store,
-            ledger: Mutex::new(ledger),
+            books: Mutex::new(books),
+            metering: Mutex::new(()),
             events: broadcast::channel(EVENT_BACKLOG).0,
             sequence: AtomicU64::new(0),
         };
@@ -120,6 +117,20 @@ impl Core {
 
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
+    }
+
+    /// Whatever `look` reads, as of one point in time. Does not wait for writers.
+    pub(crate) fn read<T>(&self, look: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
+        self.store.read(look)
+    }
+
+    pub(crate) fn books(&self) -> MutexGuard<'_, Books> {
+        lock(&self.books)
+    }
+
+    /// While this is held, nobody else charges or settles.
+    pub(crate) fn metering(&self) -> MutexGuard<'_, ()> {
+        lock(&self.metering)
     }
 
     /// One record. Does not wait for writers.
@@ -166,20 +177,21 @@ impl Core {
         .await?
     }
 
-    fn write_blocking<T>(
+    pub(crate) fn write_blocking<T>(
         &self,
         durable: bool,
         change: impl FnOnce(&mut Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
-        let mut ledger = lock(&self.ledger);
+        let mut books = self.books();
         let mut events = Vec::new();
         let mut entries = Vec::new();
         let mut decided = Vec::new();
+        let mut owned = Vec::new();
         let run = |writer: &Writer| -> Result<T> {
             let mut transaction = Transaction {
                 core: self,
                 writer,
-                ledger: &ledger,
+                ledger: &books.ledger,
                 usage: Vec::new(),
                 events: Vec::new(),
                 decided: Vec::new(),
@@ -188,12 +200,16 @@ impl Core {
             let usage = std::mem::take(&mut transaction.usage);
             events = std::mem::take(&mut transaction.events);
             decided = std::mem::take(&mut transaction.decided);
-            entries = ledger.prepare(usage, self.now()).map_err(|error| {
+            entries = books.ledger.prepare(usage, self.now()).map_err(|error| {
                 ControlError::internal("The usage ledger refuses a change.", error)
             })?;
             for entry in &entries {
                 writer.put(&EntryRecord::new(entry.clone()))?;
             }
+            owned = books.bills.newly_owned(&entries, &self.settings.account);
+            owned
+                .iter()
+                .try_for_each(|record| writer.put::<OwnerRecord>(record))?;
             Ok(done)
         };
         let done = if durable {
@@ -201,27 +217,31 @@ impl Core {
         } else {
             self.store.write_volatile(run)?
         };
-        append(&mut ledger, &entries)?;
-        drop(ledger);
+        append(&mut books.ledger, &entries)?;
+        books.bills.own(owned);
+        drop(books);
         self.publish(events);
         self.policies.shadow_decisions(decided);
         Ok(done)
     }
 
-    /// Charges every whole second of use that is not charged yet; how many charges that made. Blocks.
-    pub(crate) fn charge_blocking(&self) -> Result<usize> {
-        let mut ledger = lock(&self.ledger);
-        let (in_force, now) = (self.policies.in_force(), self.now());
+    /// Charges every whole second of use up to `now` that is not charged yet. Blocks; `metering` is held.
+    pub(crate) fn charge(&self, now: Timestamp) -> Result<()> {
+        let mut books = self.books();
+        let in_force = self.policies.in_force();
         let mut charges = Vec::new();
         for (rater, rates) in in_force.raters() {
             let which = |interval: &ledger::UsageInterval| rates(&interval.usage.key().resource);
-            let more = ledger.rate_where(rater, now, which).map_err(|error| {
-                ControlError::internal("Not even the built-in prices give an amount.", error)
-            })?;
+            let more = books
+                .ledger
+                .rate_where(rater, now, which)
+                .map_err(|error| {
+                    ControlError::internal("Not even the built-in prices give an amount.", error)
+                })?;
             charges.extend(more);
         }
         if charges.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
         self.store.write::<_, StoreError>(|writer| {
             charges
@@ -229,12 +249,12 @@ impl Core {
                 .try_for_each(|charge| writer.put(&ChargeRecord::new(charge.clone())))
         })?;
         let charged = match in_force.shadows_prices() {
-            true => charged(&ledger, &charges),
+            true => charged(&books.ledger, &charges),
             false => Vec::new(),
         };
         let mut events = Vec::new();
         for charge in &charges {
-            ledger.record(charge).map_err(|error| {
+            books.ledger.record(charge).map_err(|error| {
                 ControlError::internal("The usage ledger refuses a charge.", error)
             })?;
             if let Some(instance) = charge.instance() {
@@ -242,21 +262,20 @@ impl Core {
                 events.push((EventSubject::Charge(instance), message));
             }
         }
-        drop(ledger);
+        books
+            .bills
+            .charged(&charges)
+            .map_err(|error| bills::refused(error, "take charges"))?;
+        drop(books);
         self.publish(events);
         self.policies.shadow_charges(charged);
-        Ok(charges.len())
-    }
-
-    pub(crate) async fn charge(self: &Arc<Self>) -> Result<usize> {
-        let core = self.clone();
-        blocking(move || core.charge_blocking()).await?
+        Ok(())
     }
 
     fn publish(&self, events: Vec<(EventSubject, String)>) {
         let at = self.now();
         for (subject, message) in events {
-            match subject {
+            match &subject {
                 // As many as there are instances, each time use is metered: the ledger has them all.
                 EventSubject::Charge(instance) => {
                     tracing::debug!(kind = subject.kind(), %instance, "{message}");
@@ -288,6 +307,25 @@ fn charged(ledger: &Ledger, charges: &[Charge]) -> Vec<(Charge, RatingInput)> {
         Some((charge.clone(), input))
     };
     charges.iter().filter_map(input).collect()
+}
+
+/// What the records in the store come to. Gives resources from before there were accounts to the host's.
+fn open_books(store: &Store, settings: &Settings) -> Result<Books> {
+    let (entries, charges) = store.read::<_, StoreError>(|reader| {
+        Ok((
+            reader.list::<EntryRecord>()?,
+            reader.list::<ChargeRecord>()?,
+        ))
+    })?;
+    let entries: Vec<Entry> = entries.into_iter().map(|record| record.entry).collect();
+    let charges: Vec<Charge> = charges.into_iter().map(|record| record.charge).collect();
+    let ledger = Ledger::replay(&entries, &charges).map_err(|error| {
+        ControlError::internal("The usage ledger does not add up.", error).with_next_step(
+            "Restore a copy of the state folder from before, or find out who changed it.",
+        )
+    })?;
+    let bills = Bills::open(store, &settings.account, &entries, &charges)?;
+    Ok(Books { ledger, bills })
 }
 
 fn append(ledger: &mut Ledger, entries: &[Entry]) -> Result<()> {

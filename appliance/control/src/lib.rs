@@ -8,6 +8,7 @@
 
 pub mod adapters;
 mod addresses;
+mod bills;
 mod boot_image;
 pub mod commands;
 mod control;

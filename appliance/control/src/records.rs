@@ -4,14 +4,15 @@ use crate::model::{
     Charge, Decision, Disk, Image, Instance, NetworkInterface, Policy, PolicyKind, PolicyRevision,
     PolicyRoles, SecurityGroup, Vpc, Vswitch,
 };
+use billing::{Budget, Invoice, Settlement};
 use instance::TokenUse;
 use ledger::Entry;
 use placement::{HostTable, PlacementRequest};
 use serde::{Deserialize, Serialize};
 use store::{Record, Schema};
 use types::{
-    DecisionId, DiskId, HostId, ImageId, InstanceId, InterfaceId, SecurityGroupId, Timestamp,
-    VpcId, VswitchId,
+    AccountId, Currency, DecisionId, DiskId, HostId, ImageId, InstanceId, InterfaceId, Month,
+    SecurityGroupId, Sha256Digest, Timestamp, VpcId, VswitchId,
 };
 
 /// The meaning of these records. A change that an older daemon would misread raises the version and brings a migration, up and
@@ -49,6 +50,10 @@ records! {
     TokenRecord: "client_tokens" by key: String;
     EntryRecord: "usage" by key: String;
     ChargeRecord: "charges" by key: String;
+    OwnerRecord: "owners" by resource: String;
+    SettlementRecord: "settlements" by key: String;
+    InvoiceRecord: "invoices" by key: String;
+    BudgetRecord: "budgets" by key: String;
 }
 
 /// The host's own record; there is one.
@@ -134,5 +139,87 @@ impl ChargeRecord {
             key: format!("{:020} {}", charge.from.unix_millis(), charge.id),
             charge,
         }
+    }
+}
+
+/// Who pays for a resource. Kept as long as its charges are: also when the resource is gone.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct OwnerRecord {
+    pub(crate) resource: String,
+    pub(crate) account: AccountId,
+}
+
+/// A settlement, under its hour's end and id: listed in the order of time.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct SettlementRecord {
+    key: String,
+    pub(crate) settlement: Settlement,
+}
+
+impl SettlementRecord {
+    pub(crate) fn new(settlement: Settlement) -> Self {
+        Self {
+            key: format!("{:020} {}", settlement.to.unix_millis(), settlement.id),
+            settlement,
+        }
+    }
+}
+
+/// The invoice of a month that is over, as it was when the month was closed. Never changed.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct InvoiceRecord {
+    pub(crate) key: String,
+    pub(crate) account: AccountId,
+    pub(crate) currency: Currency,
+    pub(crate) month: Month,
+    /// Its compact JSON.
+    pub(crate) text: String,
+    /// Digest of that text.
+    pub(crate) sha256: Sha256Digest,
+    pub(crate) closed_at: Timestamp,
+}
+
+impl InvoiceRecord {
+    pub(crate) fn new(invoice: &Invoice, closed_at: Timestamp) -> serde_json::Result<Self> {
+        let text = serde_json::to_string(invoice)?;
+        Ok(Self {
+            key: Self::key_of(&invoice.account, invoice.currency, invoice.month),
+            account: invoice.account.clone(),
+            currency: invoice.currency,
+            month: invoice.month,
+            sha256: Sha256Digest::of(text.as_bytes()),
+            text,
+            closed_at,
+        })
+    }
+
+    pub(crate) fn key_of(account: &AccountId, currency: Currency, month: Month) -> String {
+        format!("{month} {account} {currency}")
+    }
+
+    pub(crate) fn invoice(&self) -> serde_json::Result<Invoice> {
+        serde_json::from_str(&self.text)
+    }
+}
+
+/// A budget with what was told of it.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct BudgetRecord {
+    key: String,
+    pub(crate) name: String,
+    pub(crate) budget: Budget,
+}
+
+impl BudgetRecord {
+    pub(crate) fn new(name: String, budget: Budget) -> Self {
+        Self {
+            key: Self::key_of(budget.account(), &name),
+            name,
+            budget,
+        }
+    }
+
+    pub(crate) fn key_of(account: &AccountId, name: &str) -> String {
+        format!("{account} {name}")
     }
 }

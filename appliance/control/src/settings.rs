@@ -2,7 +2,7 @@
 
 use crate::model::Limits;
 use std::{path::PathBuf, time::Duration};
-use types::{ByteCount, HostId};
+use types::{AccountId, ByteCount, HostId};
 
 /// Settings of the control plane of one host.
 #[derive(Clone, Debug)]
@@ -11,6 +11,8 @@ pub struct Settings {
     pub state_folder: PathBuf,
     /// The host's id; `None`: made at the first start and kept in the store.
     pub host: Option<HostId>,
+    /// Who pays for what comes into use from now on. What is in use stays with who pays for it.
+    pub account: AccountId,
     /// The daemon's version, as shown.
     pub version: String,
     /// The zone the host is in.
@@ -39,6 +41,7 @@ impl Settings {
         Self {
             state_folder,
             host: None,
+            account: AccountId::default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             zone: "local".to_owned(),
             vcpus,

@@ -143,6 +143,12 @@ impl Rater {
         self.fallback.currency()
     }
 
+    /// Who may have set a price: the configured policy, and the list behind it.
+    #[must_use]
+    pub fn policies(&self) -> [&dyn RatingPolicy; 2] {
+        [&*self.policy, &self.fallback]
+    }
+
     /// One charge for each of `due`, in their order.
     pub(crate) fn charges(&self, due: &[Due<'_>]) -> Result<Vec<Charge>, PolicyFailure> {
         let mut charges = Vec::with_capacity(due.len());

@@ -12,6 +12,13 @@ impl AccountId {
     pub const MAX_LENGTH: usize = 64;
 }
 
+/// The account of whoever has only one.
+impl Default for AccountId {
+    fn default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
 impl fmt::Display for AccountId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)

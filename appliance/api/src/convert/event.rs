@@ -5,7 +5,7 @@ use control::model::{self, EventSubject};
 
 /// An event as it goes over the wire.
 pub fn to_wire(event: &model::Event) -> Event {
-    let (subject_id, state) = match event.subject {
+    let (subject_id, state) = match &event.subject {
         EventSubject::Instance(id, state) => (id.to_string(), state.map(model::State::name)),
         EventSubject::FirstOutput(id) | EventSubject::Charge(id) => (id.to_string(), None),
         EventSubject::Disk(id, state) => (id.to_string(), state.map(model::DiskState::name)),
@@ -15,6 +15,9 @@ pub fn to_wire(event: &model::Event) -> Event {
         EventSubject::SecurityGroup(id) => (id.to_string(), None),
         EventSubject::Decision(id) => (id.to_string(), None),
         EventSubject::Policy(kind) => (kind.to_string(), None),
+        EventSubject::Settlement(id) => (id.to_string(), None),
+        EventSubject::Invoice(id) => (id.to_string(), None),
+        EventSubject::Budget(name) => (name.clone(), None),
     };
     Event {
         sequence: event.sequence,

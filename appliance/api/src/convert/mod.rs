@@ -1,5 +1,6 @@
 //! Between wire types and the core's: explicit, one file per resource.
 
+pub mod bill;
 pub mod disk;
 pub mod event;
 pub mod host;

@@ -208,7 +208,8 @@ fn microseconds(nanoseconds: u64) -> f64 {
     super::milliseconds(nanoseconds) * 1000.0
 }
 
-fn module(module: &ModuleDigest) -> Option<String> {
+/// The digest of a module; none of the built-in one.
+pub(super) fn module(module: &ModuleDigest) -> Option<String> {
     match module {
         ModuleDigest::BuiltIn => None,
         ModuleDigest::Sha256(digest) => Some(digest.to_string()),

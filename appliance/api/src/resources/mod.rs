@@ -1,5 +1,7 @@
 //! One file per resource: requests become commands, records become wire types.
 
+pub mod bills;
+pub mod budgets;
 pub mod console;
 pub mod decisions;
 pub mod disks;

@@ -35,15 +35,13 @@ use types::{
 pub const GREETING: &[u8] = b"hello from the guest\n";
 
 /// Ports of a world that begins empty; `folder` holds its files.
-pub fn ports(folder: PathBuf) -> Ports {
+pub fn ports(folder: PathBuf, clock: Arc<FakeClock>) -> Ports {
     Ports {
         machines: Arc::new(FakeMachines::default()),
         networks: Arc::new(FakeNetworks::default()),
         volumes: Arc::new(FakeVolumes { folder }),
         policies: Arc::new(BuiltInPolicies::default()),
-        clock: Arc::new(FakeClock {
-            began: Instant::now(),
-        }),
+        clock,
         entropy: Arc::new(Counter(AtomicU64::new(1))),
     }
 }
@@ -463,13 +461,31 @@ fn strategy(component: &[u8]) -> PortResult<Strategy> {
     })
 }
 
-struct FakeClock {
+/// The system's clock, which can be put ahead.
+pub struct FakeClock {
     began: Instant,
+    ahead: Mutex<Duration>,
+}
+
+impl Default for FakeClock {
+    fn default() -> Self {
+        Self {
+            began: Instant::now(),
+            ahead: Mutex::default(),
+        }
+    }
+}
+
+impl FakeClock {
+    /// Puts it ahead by that much more.
+    pub fn ahead(&self, by: Duration) {
+        *self.ahead.lock().unwrap() += by;
+    }
 }
 
 impl Clock for FakeClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_system_time(SystemTime::now())
+        Timestamp::from_system_time(SystemTime::now() + *self.ahead.lock().unwrap())
     }
 
     fn monotonic_ns(&self) -> u64 {

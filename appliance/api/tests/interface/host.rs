@@ -1,6 +1,6 @@
 //! A host of the tests: the real interface over the real use cases over fake adapters, and a client of it.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use api::{Listener, Options, Token};
 use bytes::Bytes;
@@ -26,6 +26,7 @@ pub const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 pub struct Host {
     pub socket: PathBuf,
     pub tcp: std::net::SocketAddr,
+    pub clock: Arc<fakes::FakeClock>,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<std::io::Result<()>>,
     _folder: TempDir,
@@ -79,9 +80,12 @@ impl Host {
         let state = folder.path().join("state");
         std::fs::create_dir(&pool).unwrap();
         std::fs::create_dir(&state).unwrap();
+        let clock = Arc::new(fakes::FakeClock::default());
         let mut settings = Settings::new(state, 64, ByteCount::from_gib(64));
         settings.metering_interval = Duration::from_millis(200);
-        let control = Control::open(settings, fakes::ports(pool)).await.unwrap();
+        let control = Control::open(settings, fakes::ports(pool, clock.clone()))
+            .await
+            .unwrap();
         let socket = folder.path().join("api.sock");
         let unix = Listener::unix(&socket, None).unwrap();
         let tcp = Listener::tcp("127.0.0.1:0".parse().unwrap(), Token::new(TOKEN))
@@ -101,6 +105,7 @@ impl Host {
         Self {
             socket,
             tcp: address,
+            clock,
             stop: Some(stop),
             server,
             _folder: folder,

@@ -1,6 +1,7 @@
 //! The interface as a client sees it, over real sockets and the real use cases; only the adapters are fakes.
 
 mod access;
+mod bills;
 mod console;
 mod envelope;
 mod events;

@@ -131,7 +131,9 @@ async fn every_route_is_described_and_every_description_is_a_route() {
     let document = served.json();
     assert_eq!(document, self::document());
     for (path, described) in document["paths"].as_object().unwrap() {
-        let path = path.replace("{id}", "nonsense");
+        let path = ["{id}", "{month}", "{name}"]
+            .iter()
+            .fold(path.clone(), |path, name| path.replace(name, "nonsense"));
         for method in METHODS {
             let request = request(&method.to_uppercase(), &path)
                 .body(Full::default())
@@ -172,6 +174,12 @@ async fn every_route_is_described_and_every_description_is_a_route() {
         "/v1/decisions/{id}",
         "/v1/usage",
         "/v1/decisions/{id}/rerun",
+        "/v1/bills",
+        "/v1/bills/verify",
+        "/v1/bills/{month}",
+        "/v1/bills/{month}/replay",
+        "/v1/budgets",
+        "/v1/budgets/{name}",
         "/v1/plugins",
         "/v1/plugins/{name}",
         "/v1/plugins/{name}/activate",

@@ -53,6 +53,14 @@ pub enum Error {
     /// What was asked for cannot be had, though host and request are all right.
     #[error("{0}")]
     Failed(String),
+    /// What was looked for and should not be there was found.
+    #[error("{what}")]
+    Found {
+        /// What.
+        what: String,
+        /// What to do about it.
+        next_step: String,
+    },
     /// A local file or the terminal.
     #[error("{what}")]
     Local {
@@ -116,6 +124,7 @@ impl Error {
                     .into(),
             ),
             Self::Refused(problem) => problem.next_step.clone(),
+            Self::Found { next_step, .. } => Some(next_step.clone()),
             Self::Broken { .. } => {
                 Some("try again; if it happens again, look at the log of ashlard".into())
             }
@@ -133,6 +142,7 @@ impl Error {
             Self::Refused(_)
             | Self::NotUnderstood { .. }
             | Self::Failed(_)
+            | Self::Found { .. }
             | Self::Local { .. } => 1,
             Self::Usage(_) => 2,
             Self::Unreachable { .. } | Self::Untrusted { .. } | Self::Broken { .. } => 3,

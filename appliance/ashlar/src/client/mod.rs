@@ -73,6 +73,14 @@ impl Client {
         self.json(Method::GET, path, empty()).await
     }
 
+    /// GET `path` as it is answered, up to 64 MiB.
+    ///
+    /// # Errors
+    /// The host cannot be reached, or it refused.
+    pub async fn get_bytes(&self, path: &str) -> Result<Bytes, Error> {
+        read(self.stream(path).await?).await
+    }
+
     /// POST `body` as JSON to `path`.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! One file per group of commands.
 
+pub mod bills;
+pub mod budgets;
 pub mod console;
 pub mod decisions;
 pub mod disks;
@@ -54,6 +56,8 @@ pub async fn execute(
         Command::Plugins {
             command: Some(command),
         } => command.execute(client, output).await,
+        Command::Bill(bills) => bills.execute(client, output).await,
+        Command::Budget(budgets) => budgets.execute(client, output).await,
         Command::Host { system: None } => host::host(client, output).await,
         Command::Host {
             system: Some(command),

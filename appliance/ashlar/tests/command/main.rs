@@ -1,5 +1,6 @@
 //! The program as its user sees it: run as a process against a host made of canned answers.
 
+mod bills;
 mod console;
 mod flash;
 mod host;

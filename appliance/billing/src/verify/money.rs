@@ -1,10 +1,10 @@
 //! Settlements, purchases and invoices against the records they are made of.
 
 use super::{Evidence, Report, ViolationKind};
-use crate::{Books, Invoice, InvoiceLine, Purchase, Settlement, SettlementError, Settler};
+use crate::{Books, Purchase, Settlement, SettlementError, Settler};
 use ledger::Charge;
 use std::collections::{BTreeMap, BTreeSet};
-use types::{AccountId, ChargeId, Currency, Decimal, InvoiceId, PurchaseId, SubscriptionId};
+use types::{AccountId, ChargeId, Currency, InvoiceId, PurchaseId, SubscriptionId};
 
 /// Each charge is settled once, by its owner's account, and each settlement adds up and follows on the one before it.
 pub(super) fn settlements(report: &mut Report, evidence: &Evidence<'_>) {
@@ -51,12 +51,12 @@ pub(super) fn settlements(report: &mut Report, evidence: &Evidence<'_>) {
     for invoice in evidence.invoices {
         let end = invoice.month.end();
         let settler = settlers.get_mut(&(&invoice.account, invoice.currency));
-        if let Some(settler) = settler.filter(|_| end <= evidence.through) {
+        if let Some(settler) = settler.filter(|_| end <= evidence.invoiced) {
             settler.close(end);
         }
     }
     for settler in settlers.values() {
-        for charge in settler.overdue(evidence.through) {
+        for charge in settler.overdue(evidence.metered) {
             report.add(
                 ViolationKind::Unsettled,
                 charge,
@@ -128,10 +128,10 @@ pub(super) fn invoices(report: &mut Report, evidence: &Evidence<'_>) {
     for invoice in evidence.invoices {
         match books.invoice(&invoice.account, invoice.currency, invoice.month) {
             Ok(expected) => {
-                for what in differences(invoice, &expected) {
+                for what in invoice.differences(&expected) {
                     report.add(kind, invoice.id, what);
                 }
-                if invoice.month.end() > evidence.through {
+                if invoice.month.end() > evidence.invoiced {
                     report.add(kind, invoice.id, "its month is not over");
                 }
                 if !seen.insert(expected.id) {
@@ -143,7 +143,7 @@ pub(super) fn invoices(report: &mut Report, evidence: &Evidence<'_>) {
     }
     for (account, currency) in books.accounts() {
         for month in books.months(account, currency) {
-            let over = month.end() <= evidence.through;
+            let over = month.end() <= evidence.invoiced;
             if let Ok(expected) = books.invoice(account, currency, month)
                 && over
                 && !seen.contains(&expected.id)
@@ -153,48 +153,4 @@ pub(super) fn invoices(report: &mut Report, evidence: &Evidence<'_>) {
             }
         }
     }
-}
-
-/// Everything in which `invoice` is not as `expected`.
-fn differences(invoice: &Invoice, expected: &Invoice) -> Vec<String> {
-    let mut found = Vec::new();
-    if invoice.id != expected.id {
-        found.push(format!("its id should be {}", expected.id));
-    }
-    let amounts = |invoice: &Invoice| -> [(&'static str, Decimal); 7] {
-        [
-            ("usage", invoice.usage),
-            ("amount carried in", invoice.carried_in),
-            ("amount carried out", invoice.carried_out),
-            ("settled amount", invoice.settled),
-            ("purchases", invoice.purchases),
-            ("refunds", invoice.refunds),
-            ("total", invoice.total),
-        ]
-    };
-    for ((what, is), (_, should)) in amounts(invoice).into_iter().zip(amounts(expected)) {
-        if is != should {
-            found.push(format!("its {what} is {is} and should be {should}"));
-        }
-    }
-    let named = |line: &InvoiceLine| {
-        let kind = line.kind.name();
-        format!("{kind} line of {} of {}", line.meter, line.resource)
-    };
-    let mut rest: Vec<&InvoiceLine> = expected.lines.iter().collect();
-    for line in &invoice.lines {
-        match rest.iter().position(|other| *other == line) {
-            Some(position) => drop(rest.remove(position)),
-            None => found.push(format!(
-                "its {} over {} does not come from the records",
-                named(line),
-                line.amount
-            )),
-        }
-    }
-    for line in rest {
-        let amount = line.amount;
-        found.push(format!("it lacks the {} over {amount}", named(line)));
-    }
-    found
 }

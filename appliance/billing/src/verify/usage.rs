@@ -1,6 +1,6 @@
 //! The ledger against what happened, and charges against the policies that set them.
 
-use super::{Evidence, Report, ViolationKind};
+use super::{Evidence, Report, Unpriced, ViolationKind};
 use ledger::{
     AMOUNT_DECIMALS, Audit, ChargedSegment, MAX_BATCH, RatingInput, RatingPolicy, UsageInterval,
     UsageKey,
@@ -24,7 +24,7 @@ pub(super) fn compare(report: &mut Report, evidence: &Evidence<'_>, audit: &Audi
     for interval in &audit.intervals {
         let meter = meters.entry(interval.usage.key()).or_default();
         meter.counted.push(interval);
-        uncharged(report, evidence.through, interval, audit);
+        uncharged(report, evidence.metered, interval, audit);
     }
     for span in evidence.history {
         let meter = meters.entry(span.key.clone()).or_default();
@@ -57,9 +57,10 @@ pub(super) fn compare(report: &mut Report, evidence: &Evidence<'_>, audit: &Audi
     }
 }
 
-fn uncharged(report: &mut Report, through: Timestamp, interval: &UsageInterval, audit: &Audit) {
+fn uncharged(report: &mut Report, metered: Timestamp, interval: &UsageInterval, audit: &Audit) {
     let charged = audit.charged.get(&interval.id).copied().unwrap_or(0);
-    let due = interval.seconds(through);
+    let end = interval.to.map_or(metered, |end| end.min(metered));
+    let due = end.saturating_since(interval.from).as_secs();
     if charged < due {
         let what = format!("{charged} of {due} seconds of it are charged");
         report.add(ViolationKind::Uncharged, interval.id, what);
@@ -145,24 +146,30 @@ fn said((from, to): Span) -> String {
 }
 
 /// Every unbroken run of charges by one policy must come to what that policy asks for it, rounded.
-pub(super) fn reprice(report: &mut Report, evidence: &Evidence<'_>, audit: &Audit) {
+pub(super) fn reprice(
+    report: &mut Report,
+    policies: &[&dyn RatingPolicy],
+    segments: &[ChargedSegment],
+) {
     let mut groups: BTreeMap<(String, Currency), Vec<&ChargedSegment>> = BTreeMap::new();
-    for segment in &audit.segments {
+    for segment in segments {
         let key = (identity_text(&segment.policy), segment.money.currency);
         groups.entry(key).or_default().push(segment);
     }
     for ((_, currency), segments) in groups {
         let identity = &segments[0].policy;
-        let known = evidence
-            .policies
+        let known = policies
             .iter()
             .find(|policy| policy.identity() == *identity);
+        let Some(policy) = known else {
+            report.unpriced.push(Unpriced {
+                policy: identity.clone(),
+                runs: segments.len() as u64,
+            });
+            continue;
+        };
         for batch in segments.chunks(MAX_BATCH) {
-            let prices = match known {
-                Some(policy) => prices(*policy, currency, batch),
-                None => Err("that policy is not among those given".to_owned()),
-            };
-            match prices {
+            match prices(*policy, currency, batch) {
                 Ok(prices) => {
                     for (segment, price) in batch.iter().zip(prices) {
                         check_price(report, segment, price);

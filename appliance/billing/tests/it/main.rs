@@ -4,6 +4,7 @@ mod arrears;
 mod budget;
 mod common;
 mod invoice;
+mod replay;
 mod settlement;
 mod shop;
 mod spot;

@@ -98,7 +98,8 @@ impl Records {
             subscriptions: &subscriptions,
             purchases: &self.purchases,
             invoices: &self.invoices,
-            through,
+            metered: through,
+            invoiced: through,
         })
     }
 }

@@ -300,12 +300,12 @@ fn an_altered_charge_is_named() {
 
     let mut records = clean.clone();
     records.charges[30].policy = "cheap".to_owned();
-    names(
-        &records,
-        Kind::Price,
-        &interval,
-        "by `cheap` cannot be recomputed",
+    let unpriced = verify(&records).unpriced;
+    assert_eq!(
+        (unpriced.len(), unpriced[0].policy.name.as_str()),
+        (1, "cheap")
     );
+    assert_eq!(unpriced[0].runs, 1);
 
     let mut records = clean.clone();
     records.owners.remove(&clean.charges[30].resource);
@@ -517,4 +517,8 @@ fn a_report_lists_what_is_wrong_in_several_places() {
     }
     let json = serde_json::to_string(&report).unwrap();
     assert!(json.contains(r#""kind":"open-end""#), "{json}");
+    for violation in &report.violations {
+        let name = serde_json::to_value(violation.kind).unwrap();
+        assert_eq!(name, violation.kind.name());
+    }
 }

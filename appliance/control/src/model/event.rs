@@ -2,11 +2,12 @@
 
 use crate::model::{DiskState, ImageState, PolicyKind, State};
 use types::{
-    DecisionId, DiskId, ImageId, InstanceId, SecurityGroupId, Timestamp, VpcId, VswitchId,
+    DecisionId, DiskId, ImageId, InstanceId, InvoiceId, SecurityGroupId, SettlementId, Timestamp,
+    VpcId, VswitchId,
 };
 
 /// What something happened to, and its state after it (`None`: it is gone).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventSubject {
     /// An instance changed state, or was released.
     Instance(InstanceId, Option<State>),
@@ -28,6 +29,12 @@ pub enum EventSubject {
     Charge(InstanceId),
     /// A policy was installed, removed, or got or lost a role.
     Policy(PolicyKind),
+    /// The charges of an hour were settled.
+    Settlement(SettlementId),
+    /// A month was closed: its invoice is final.
+    Invoice(InvoiceId),
+    /// A threshold of the budget of that name was passed.
+    Budget(String),
 }
 
 impl EventSubject {
@@ -48,6 +55,9 @@ impl EventSubject {
             Self::Decision(_) => "decision.made",
             Self::Charge(_) => "usage.charged",
             Self::Policy(_) => "policy.changed",
+            Self::Settlement(_) => "usage.settled",
+            Self::Invoice(_) => "bill.closed",
+            Self::Budget(_) => "budget.alert",
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! They are serialised into the store, so a field may be added with a default and never change its meaning.
 
+mod bill;
 mod disk;
 mod event;
 mod host;
@@ -13,6 +14,8 @@ mod policy;
 mod security;
 
 pub use ::instance::{State, StopReason};
+pub use bill::{Bill, BillState, BudgetStatus, Replay, ReplayDifference, ReplayKind, Verification};
+pub use billing::{Invoice, InvoiceLine, LineKind, Unpriced, Violation, ViolationKind};
 pub use disk::{Disk, DiskRole, DiskState};
 pub use event::{Event, EventSubject};
 pub use host::{Capacity, Health, HealthCheck, HostInfo, Limits};

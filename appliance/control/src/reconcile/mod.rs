@@ -12,6 +12,7 @@
 mod actor;
 mod disks;
 mod instances;
+pub(crate) mod meter;
 mod networks;
 mod plan;
 mod release;
@@ -30,10 +31,7 @@ use crate::{
     use_cases::begin_start,
 };
 use std::{collections::HashMap, sync::Arc};
-use tokio::{
-    sync::mpsc,
-    time::{MissedTickBehavior, interval},
-};
+use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use types::InstanceId;
 
@@ -157,7 +155,7 @@ pub(crate) fn spawn(
     );
     tasks.spawn(
         end.clone()
-            .run_until_cancelled_owned(meter(core.clone(), instances.clone())),
+            .run_until_cancelled_owned(meter::run(core.clone(), instances.clone())),
     );
     let sweeper = sweep::Sweeper::new(
         core.clone(),
@@ -171,21 +169,5 @@ pub(crate) fn spawn(
 async fn distribute(instances: Arc<Instances>, mut events: mpsc::Receiver<MachineEvent>) {
     while let Some(event) = events.recv().await {
         instances.tell(event);
-    }
-}
-
-/// Charges what was used: at every tick, and as soon as an instance has stopped.
-async fn meter(core: Arc<Core>, instances: Arc<Instances>) {
-    let mut ticks = interval(core.settings.metering_interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = instances.stopped().notified() => {}
-        }
-        if let Err(error) = core.charge().await {
-            // Nothing is lost: the seconds are due at the next tick.
-            tracing::error!("use could not be charged: {error}");
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! What a user can ask for, one file per resource.
 
+mod bills;
+mod budgets;
 mod disks;
 mod host;
 mod images;

@@ -69,8 +69,8 @@ impl Control {
         Ok(totals.into_values().collect())
     }
 
-    /// Charges everything that was used until now, without waiting for the next metering tick.
+    /// Charges everything that was used until now, and settles what is due, without waiting for the next metering tick.
     pub async fn meter_now(&self) -> Result<()> {
-        self.core().charge().await.map(drop)
+        self.core().meter().await
     }
 }

@@ -1,5 +1,6 @@
 //! The control plane on a host made of memory, in virtual time.
 
+mod bills;
 mod images;
 mod lives;
 mod networks;
@@ -8,3 +9,4 @@ mod requests;
 mod restarts;
 mod usage;
 mod world;
+mod years;

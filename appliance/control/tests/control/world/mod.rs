@@ -21,6 +21,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
+use store::Store;
 use tokio::{sync::mpsc, time::Instant};
 use types::{ByteCount, DiskId, ImageId, InstanceId, InterfaceId, Sha256Digest, Timestamp, VpcId};
 
@@ -64,6 +65,12 @@ pub struct Things {
     /// The call that never comes back, and whether one is in it.
     pub hang: Option<&'static str>,
     pub hanging: bool,
+    /// How far the clock is from where it was when the world began, in milliseconds; or the time at which it stands.
+    pub clock_ms: i64,
+    pub clock_stands: Option<Timestamp>,
+    /// How many times the clock may still be read before the daemon is killed, and whether it was.
+    fuse: Option<u64>,
+    killed: bool,
     /// Calls that fail: how many times each.
     faults: BTreeMap<&'static str, usize>,
     events: Option<mpsc::Sender<MachineEvent>>,
@@ -153,6 +160,35 @@ impl World {
     /// Ends the daemon the polite way. Machines go on.
     pub async fn stop(&self, control: Control) {
         control.shut_down().await.unwrap();
+    }
+
+    /// Has the daemon killed when it reads the clock for the `reads`th time from now on: there is such a moment between any two
+    /// transactions, and in each. From then on it writes nothing.
+    pub fn kill_after(&self, reads: u64) {
+        self.things().fuse = Some(reads);
+    }
+
+    pub fn killed(&self) -> bool {
+        self.things().killed
+    }
+
+    /// What is left of the daemon goes away; its state folder is free.
+    pub async fn end(&self, control: Control) {
+        control.shut_down().await.unwrap();
+        drop(control);
+        let folder = self.settings().state_folder;
+        let free = || async { Store::open(&folder, &control::SCHEMA, &folder).is_ok() };
+        until(free).await;
+    }
+
+    /// The daemon ends, or what is left of it, and another one takes over.
+    pub async fn restart(&self, control: Control) -> Control {
+        self.end(control).await;
+        {
+            let mut things = self.things();
+            (things.fuse, things.killed) = (None, false);
+        }
+        self.start().await
     }
 
     /// Something happens to a machine.
@@ -298,8 +334,18 @@ pub async fn until<F: Future<Output = bool>>(holds: impl Fn() -> F) {
 
 impl Clock for World {
     fn now(&self) -> Timestamp {
+        let mut things = self.things();
+        if let Some(reads) = things.fuse {
+            things.fuse = reads.checked_sub(1);
+            things.killed |= things.fuse.is_none();
+        }
+        let (killed, clock_ms, stands) = (things.killed, things.clock_ms, things.clock_stands);
+        drop(things);
+        assert!(!killed, "the daemon was killed");
         let start: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
-        start.checked_add(self.began.elapsed()).unwrap()
+        let now = start.checked_add(self.began.elapsed()).unwrap();
+        let shown = Timestamp::from_unix_millis(now.unix_millis() + clock_ms);
+        stands.unwrap_or_else(|| shown.unwrap())
     }
 
     fn monotonic_ns(&self) -> u64 {
