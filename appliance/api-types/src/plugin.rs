@@ -11,6 +11,8 @@ pub enum PluginKind {
     Scheduler,
     /// What their use costs.
     Billing,
+    /// Which requests are let in.
+    Admission,
 }
 
 /// A policy in force.

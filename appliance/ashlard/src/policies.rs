@@ -147,6 +147,7 @@ fn status(plugin: PluginStatus) -> PolicyStatus {
         kind: match plugin.kind {
             PluginKind::Scheduler => PolicyKind::Scheduler,
             PluginKind::Billing => PolicyKind::Billing,
+            PluginKind::Admission => PolicyKind::Admission,
         },
         name: plugin.name,
         module_sha256: plugin.module_sha256,

@@ -20,14 +20,19 @@ pub enum PluginKind {
     Scheduler,
     /// What usage costs.
     Billing,
+    /// Which requests are let in.
+    Admission,
 }
 
 impl PluginKind {
+    const ALL: [Self; 3] = [Self::Scheduler, Self::Billing, Self::Admission];
+
     /// The interface it exports, without its version.
     const fn export(self) -> &'static str {
         match self {
             Self::Scheduler => "ashlar:policy/scheduling",
             Self::Billing => "ashlar:policy/rating",
+            Self::Admission => "ashlar:policy/admitting",
         }
     }
 }
@@ -37,6 +42,7 @@ impl fmt::Display for PluginKind {
         f.pad(match self {
             Self::Scheduler => "scheduler",
             Self::Billing => "billing",
+            Self::Admission => "admission",
         })
     }
 }
@@ -143,6 +149,26 @@ impl Plugin {
         }
     }
 
+    /// Asks whether it takes its parameters: `call` is its `check-configuration`.
+    pub(crate) fn check_configuration(
+        &self,
+        call: impl FnOnce(&mut Store<Sandbox>) -> wasmtime::Result<Result<(), String>>,
+    ) -> Result<(), LoadError> {
+        self.call(0, call)
+            .map_err(|failure| LoadError::Configuration {
+                name: self.identity.name.clone(),
+                why: match failure.kind {
+                    FailureKind::Refused => failure.message,
+                    kind => format!("it {kind}: {}", failure.message),
+                },
+            })
+    }
+
+    /// An answer that passed its check, or a failure of this policy.
+    pub(crate) fn usable<T>(&self, checked: Result<T, String>) -> Result<T, PolicyFailure> {
+        checked.map_err(|why| self.failure(FailureKind::InvalidAnswer, &why))
+    }
+
     /// What all calls share.
     pub(crate) fn runtime(&self) -> &Arc<Runtime> {
         &self.runtime
@@ -243,14 +269,20 @@ fn check_world(
     if exports.iter().any(|export| export == kind.export()) {
         return Ok(());
     }
-    let other = [PluginKind::Scheduler, PluginKind::Billing]
+    let other = PluginKind::ALL
         .into_iter()
         .find(|other| exports.iter().any(|export| export == other.export()));
     Err(LoadError::Export {
         name: name.to_owned(),
         kind,
         export: kind.export(),
-        instead: other.map_or_else(String::new, |other| format!("; it is a {other} policy")),
+        instead: other.map_or_else(String::new, |other| {
+            let article = match other {
+                PluginKind::Admission => "an",
+                PluginKind::Scheduler | PluginKind::Billing => "a",
+            };
+            format!("; it is {article} {other} policy")
+        }),
     })
 }
 

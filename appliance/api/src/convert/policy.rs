@@ -80,6 +80,7 @@ pub fn plugin_to_wire(status: &model::PolicyStatus) -> Plugin {
         kind: match status.kind {
             model::PolicyKind::Scheduler => PluginKind::Scheduler,
             model::PolicyKind::Billing => PluginKind::Billing,
+            model::PolicyKind::Admission => PluginKind::Admission,
         },
         name: status.name.clone(),
         module_sha256: module(&status.module_sha256),

@@ -44,6 +44,7 @@ const COLUMNS: &[Column<Plugin>] = &[
         match p.kind {
             PluginKind::Scheduler => "scheduler",
             PluginKind::Billing => "billing",
+            PluginKind::Admission => "admission",
         }
         .into()
     }),

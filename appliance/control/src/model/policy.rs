@@ -28,6 +28,8 @@ pub enum PolicyKind {
     Scheduler,
     /// What their use costs.
     Billing,
+    /// Which requests are let in.
+    Admission,
 }
 
 /// A policy in force.
