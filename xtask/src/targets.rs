@@ -32,7 +32,7 @@ pub struct Options {
 pub struct Built {
     /// The probe unikernel, a PVH ELF.
     pub probe: PathBuf,
-    /// The policy components.
+    /// The policy components of a host that is given no others, in one folder.
     pub plugins: Vec<PathBuf>,
 }
 
@@ -64,11 +64,16 @@ const PLUGINS: Guest = Guest {
 /// The workspaces for other targets.
 pub const GUESTS: [&Guest; 2] = [&FIRMWARE, &PLUGINS];
 
+/// The policies that a daemon is given, which takes at most one of a kind from a folder; the others are in a folder below.
+const DEFAULT_POLICIES: [&str; 2] = ["scheduler-basic.wasm", "billing-payg.wasm"];
+const OTHER_POLICIES: &str = "plugins/other";
+
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 
 /// Builds the probe and the policies into `target/ashlar`.
 pub fn build(options: Options) -> Result<Built> {
     let out = paths::out_dir("plugins")?;
+    let other = paths::out_dir(OTHER_POLICIES)?;
     let probe = FIRMWARE.build(&options, |products| {
         let (from, to) = (products.join("probe"), paths::out().join("probe"));
         if !from.is_file() {
@@ -78,22 +83,28 @@ pub fn build(options: Options) -> Result<Built> {
         Ok(vec![to])
     })?;
     let plugins = PLUGINS.build(&options, |products| {
-        for old in wasm_files(&out)? {
+        for old in [wasm_files(&out)?, wasm_files(&other)?].concat() {
             std::fs::remove_file(&old)
                 .with_context(|| format!("cannot remove {}", old.display()))?;
         }
         for file in wasm_files(products)? {
-            copy(&file, &out.join(policy_name(&file)))?;
+            let name = policy_name(&file);
+            let folder = if is_default(&name) { &out } else { &other };
+            copy(&file, &folder.join(name))?;
         }
-        let made = wasm_files(&out)?;
+        let made = [wasm_files(&out)?, wasm_files(&other)?].concat();
         if made.is_empty() {
             bail!("the plugins workspace built no component");
         }
         Ok(made)
     })?;
+    let plugins = plugins.into_iter().filter(|file| {
+        let name = file.file_name().unwrap_or_default();
+        is_default(&name.to_string_lossy())
+    });
     Ok(Built {
         probe: probe[0].clone(),
-        plugins,
+        plugins: plugins.collect(),
     })
 }
 
@@ -211,6 +222,10 @@ fn policy_name(file: &Path) -> String {
         .unwrap_or_default()
         .to_string_lossy()
         .replace('_', "-")
+}
+
+fn is_default(name: &str) -> bool {
+    DEFAULT_POLICIES.contains(&name)
 }
 
 /// Replaces the file in one step: a running test may be reading the old one.

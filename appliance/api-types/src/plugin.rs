@@ -13,6 +13,8 @@ pub enum PluginKind {
     Scheduler,
     /// What their use costs.
     Billing,
+    /// Which requests are let in.
+    Admission,
 }
 
 /// What a policy is there for at the moment.
@@ -181,12 +183,12 @@ pub struct PluginComparison {
 /// Where two policies would not have done the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PluginDifference {
-    /// What it is about: the instance that was placed, or what was used.
+    /// What it is about: the instance that was placed, what was used, or the account whose request it was.
     pub resource_id: String,
     /// The placement decision, if it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision_id: Option<String>,
-    /// What the active policy answered: a host, or an amount; absent: no host.
+    /// What the active policy answered: a host, an amount, or what became of the request; absent: no host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<String>,
     /// What this one did.

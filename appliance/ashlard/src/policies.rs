@@ -12,6 +12,7 @@ use control::{
     ports::{LoadedPolicy, Policies, PortError, PortErrorKind, PortResult},
 };
 use image_format::TrustedKeys;
+use instance::admission::Admitter;
 use ledger::{PriceList, Prices, Rater};
 use placement::{BuiltIn, Scheduler};
 use plugin_host::{Limits, LoadError, Parameters, PluginHost, PluginKind, PluginStatus};
@@ -149,6 +150,7 @@ impl Policies for HostPolicies {
         let built_in = [
             (PolicyKind::Scheduler, self.scheduler.identity()),
             (PolicyKind::Billing, self.rater.identity()),
+            (PolicyKind::Admission, Admitter::built_in().identity()),
         ];
         for (kind, identity) in built_in {
             let is_first = |policy: &PolicyStatus| {
@@ -222,6 +224,10 @@ impl Policies for HostPolicies {
                 let plugin = plugin.map_err(refusal)?;
                 LoadedPolicy::Billing(Rater::new(plugin, self.prices.clone()))
             }
+            PolicyKind::Admission => {
+                let plugin = self.host.load_admission(name, component, parameters);
+                LoadedPolicy::Admission(Admitter::new(plugin.map_err(refusal)?))
+            }
         })
     }
 
@@ -265,6 +271,7 @@ fn kind(kind: PluginKind) -> PolicyKind {
     match kind {
         PluginKind::Scheduler => PolicyKind::Scheduler,
         PluginKind::Billing => PolicyKind::Billing,
+        PluginKind::Admission => PolicyKind::Admission,
     }
 }
 
@@ -365,7 +372,7 @@ mod tests {
         let policies =
             HostPolicies::load(in_folder(dir.path()), &dir.path().join("cache")).unwrap();
         let status = policies.status();
-        assert_eq!(status.len(), 2);
+        assert_eq!(status.len(), 3);
         assert!(
             status
                 .iter()

@@ -10,7 +10,7 @@
 //! ```
 
 use crate::{
-    KEPT_DAYS, OutOfOrder, days,
+    Debt, KEPT_DAYS, OutOfOrder, days,
     due::{self, Due},
 };
 use serde::{Deserialize, Serialize};
@@ -101,6 +101,28 @@ impl Arrears {
     #[must_use]
     pub fn due(&self, now: Timestamp) -> Vec<Due<ArrearsAction>> {
         due::until(self.upcoming(), now)
+    }
+
+    /// The debt as a commercial policy is asked about it at `now`. `stopped` is when what the account has was really stopped, which is
+    /// later than due if the policy had it so.
+    #[must_use]
+    pub fn debt(&self, stopped: Option<Timestamp>, now: Timestamp) -> Debt {
+        let failed_payments = match self.last_done() {
+            None => 0,
+            Some(ArrearsAction::Retry { attempt }) => u32::from(attempt),
+            // The retries are before the stop.
+            Some(ArrearsAction::Stop | ArrearsAction::Release) => {
+                u32::try_from(RETRY_DAYS.len()).unwrap_or(u32::MAX)
+            }
+        };
+        Debt {
+            account: self.account.clone(),
+            owed: self.owed,
+            since: self.since,
+            failed_payments,
+            stopped,
+            now,
+        }
     }
 
     /// When something is due next; `None` once everything is done.

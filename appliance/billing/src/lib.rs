@@ -6,6 +6,7 @@
 //!                                                             ├─► verify: a list of everything that does not fit
 //!                                                             └─► Replay: a month done again, and what differs
 //! unpaid ─► Arrears ─► retry, stop, release      spent ─► Budget ─► Alert      price, stock ─► SpotLease ─► notice, reclaim
+//! quotes, renewals, debts, preemption ─► Commerce ─► the operator's policy, held to these rules ─► Decided
 //! ```
 //!
 //! Everything is a pure function of what is passed in, time included. The states ([`Settler`], [`Subscription`], [`SpotLease`],
@@ -38,6 +39,7 @@
 
 mod arrears;
 mod budget;
+mod commerce;
 mod due;
 mod invoice;
 mod period;
@@ -49,14 +51,20 @@ mod verify;
 
 pub use arrears::{Arrears, ArrearsAction, Cleared, RETRY_DAYS, STOP_DAYS};
 pub use budget::{Alert, Budget, InvalidBudget};
+pub use commerce::{
+    ArrearsStep, ChargeType, Commerce, CommercialPolicy, Debt, MAX_LINES, MAX_REFUSAL, MAX_WORDS,
+    PriceUnit, Quote, QuoteLine, QuoteRequest, QuotedDisk, Renewal, RenewalRequest, StandardTerms,
+    check_order, check_quote, check_renewal,
+};
 pub use due::{Due, OutOfOrder};
 pub use invoice::{Books, Invoice, InvoiceError, InvoiceLine, LineKind};
-pub use period::{InvalidPeriod, Period};
+pub use period::{InvalidPeriod, Period, PeriodUnit};
 pub use replay::{Replay, Replayed};
 pub use settlement::{PAYABLE_DECIMALS, Settlement, SettlementError, Settler};
 pub use spot::{
     InvalidPrices, NOTICE, PROTECTION, PriceHistory, PricedSpan, SpotLease, SpotNotice, SpotReason,
-    SpotStrategy, SpotVerdict, StockNeed, StockPlan, reclaim_for_stock, reclaim_order,
+    SpotStrategy, SpotVerdict, StockNeed, StockPlan, reclaim_for_stock, reclaim_in_order,
+    reclaim_order,
 };
 pub use subscription::{
     AUTO_RENEW_DAYS, Order, Piece, Plan, Purchase, PurchaseKind, Stage, Subscription,

@@ -18,6 +18,17 @@ enum Unchecked {
     Years(u8),
 }
 
+/// What terms are counted in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeriodUnit {
+    /// Seven days.
+    Week,
+    /// A calendar month.
+    Month,
+    /// Twelve calendar months.
+    Year,
+}
+
 /// A term that is not sold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a term of {0} is not sold; choose 1 to 4 weeks, 1 to 60 months or 1 to 5 years")]
@@ -46,6 +57,12 @@ impl Period {
     /// [`InvalidPeriod`] outside 1–5.
     pub fn years(count: u8) -> Result<Self, InvalidPeriod> {
         Unchecked::Years(count).try_into()
+    }
+
+    /// What it is counted in, and how many of that.
+    #[must_use]
+    pub fn parts(self) -> (PeriodUnit, u8) {
+        self.times(PeriodUnit::Week, PeriodUnit::Month, PeriodUnit::Year)
     }
 
     /// Which of (`week`, `month`, `year`) it counts, and how many.

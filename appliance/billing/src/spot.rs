@@ -7,7 +7,7 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
-use std::{cmp::Reverse, time::Duration};
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 use types::{ByteCount, Currency, CurrencyMismatch, Decimal, InstanceId, Money, Timestamp};
 
 /// How long after its start an instance is not reclaimed, nor given notice, and costs its entry price.
@@ -344,9 +344,21 @@ impl SpotLease {
 
     /// Whether it can be given notice at `now`.
     fn reclaimable(&self, now: Timestamp) -> bool {
-        self.strategy != SpotStrategy::NoSpot
-            && self.notice.is_none()
-            && now >= self.protected_until()
+        self.check_reclaimable(now).is_ok()
+    }
+
+    /// Whether it can be given notice at `now`; else, as the end of a sentence, why not.
+    pub(crate) fn check_reclaimable(&self, now: Timestamp) -> Result<(), String> {
+        let until = self.protected_until();
+        if self.strategy == SpotStrategy::NoSpot {
+            Err("is not preemptible".to_owned())
+        } else if self.notice.is_some() {
+            Err("was given notice already".to_owned())
+        } else if now < until {
+            Err(format!("is protected until {until}"))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -385,7 +397,14 @@ impl StockNeed {
         }
     }
 
-    fn is_met(self) -> bool {
+    /// What of it instances under notice do not free.
+    #[must_use]
+    pub fn beyond_noticed(self, leases: &[SpotLease]) -> Self {
+        let noticed = leases.iter().filter(|lease| lease.notice.is_some());
+        noticed.fold(self, Self::less)
+    }
+
+    pub(crate) fn is_met(self) -> bool {
         self.vcpus == 0 && self.memory.bytes() == 0
     }
 }
@@ -413,13 +432,29 @@ pub enum StockPlan {
 /// Which of a host's `leases` must go so that `need` is met: as few as the order of [`reclaim_order`] allows.
 #[must_use]
 pub fn reclaim_for_stock(leases: &[SpotLease], need: StockNeed, now: Timestamp) -> StockPlan {
-    let noticed = leases.iter().filter(|lease| lease.notice.is_some());
-    let mut missing = noticed.fold(need, StockNeed::less);
+    let order = reclaim_order(leases, now).into_iter();
+    let order: Vec<InstanceId> = order.map(|lease| lease.instance).collect();
+    reclaim_in_order(leases, &order, need, now)
+}
+
+/// Which of a host's `leases` must go so that `need` is met: as few from the front of `order` as will do. Who cannot be given notice at
+/// `now`, or is not there, is passed over.
+#[must_use]
+pub fn reclaim_in_order(
+    leases: &[SpotLease],
+    order: &[InstanceId],
+    need: StockNeed,
+    now: Timestamp,
+) -> StockPlan {
+    let mut missing = need.beyond_noticed(leases);
     if missing.is_met() {
         return StockPlan::UnderWay;
     }
+    let reclaimable = leases.iter().filter(|lease| lease.reclaimable(now));
+    let mut reclaimable: BTreeMap<InstanceId, &SpotLease> =
+        reclaimable.map(|lease| (lease.instance, lease)).collect();
     let mut instances = Vec::new();
-    for lease in reclaim_order(leases, now) {
+    for lease in order.iter().filter_map(|id| reclaimable.remove(id)) {
         missing = missing.less(lease);
         instances.push(lease.instance);
         if missing.is_met() {

@@ -19,7 +19,7 @@ pub use plan::Plan;
 pub use term::{Piece, Purchase, PurchaseKind, Term};
 
 use crate::{
-    KEPT_DAYS, OutOfOrder, Period, days,
+    KEPT_DAYS, OutOfOrder, PAYABLE_DECIMALS, Period, RenewalRequest, days,
     due::{self, Due},
     period::Calendar,
 };
@@ -165,7 +165,8 @@ impl Subscription {
             done: None,
         };
         let end = calendar.first_end(now, period).ok_or_else(out_of_range)?;
-        let purchase = bought.add_term(PurchaseKind::New, now, end, period, now)?;
+        let price = bought.plan.price(period).ok_or_else(out_of_range)?;
+        let purchase = bought.add_term(PurchaseKind::New, (now, end), (period, price), now)?;
         Ok((bought, purchase))
     }
 
@@ -248,6 +249,19 @@ impl Subscription {
         due: &Due<SubscriptionAction>,
         now: Timestamp,
     ) -> Result<(Self, Purchase), SubscriptionError> {
+        self.auto_renew_for(due, None, now)
+    }
+
+    /// As [`auto_renew`](Self::auto_renew), for `price` if there is one: what a commercial policy set.
+    ///
+    /// # Errors
+    /// As of [`auto_renew`](Self::auto_renew) and [`renew_for`](Self::renew_for).
+    pub fn auto_renew_for(
+        &self,
+        due: &Due<SubscriptionAction>,
+        price: Option<Money>,
+        now: Timestamp,
+    ) -> Result<(Self, Purchase), SubscriptionError> {
         let SubscriptionAction::AutoRenew { period, .. } = due.action else {
             return Err(OutOfOrder::of(due).into());
         };
@@ -256,7 +270,8 @@ impl Subscription {
         }
         let mut next = self.clone();
         next.done = Some(due.at);
-        let purchase = next.extend(PurchaseKind::AutoRenewal, period, now)?;
+        let price = self.renewal_price(period, price)?;
+        let purchase = next.extend(PurchaseKind::AutoRenewal, (period, price), now)?;
         Ok((next, purchase))
     }
 
@@ -270,14 +285,29 @@ impl Subscription {
         period: Period,
         now: Timestamp,
     ) -> Result<(Self, Purchase), SubscriptionError> {
+        self.renew_for(period, None, now)
+    }
+
+    /// As [`renew`](Self::renew), for `price` if there is one: what a commercial policy set. The plan stays.
+    ///
+    /// # Errors
+    /// As of [`renew`](Self::renew); [`SubscriptionError::Currency`] when the price is not in the plan's currency,
+    /// [`SubscriptionError::Price`] when it is below 0.
+    pub fn renew_for(
+        &self,
+        period: Period,
+        price: Option<Money>,
+        now: Timestamp,
+    ) -> Result<(Self, Purchase), SubscriptionError> {
         let now = now.max(self.changed);
         let kept = self.expires.checked_add(days(KEPT_DAYS));
         if self.stage == Stage::Released || kept.is_none_or(|kept| now >= kept) {
             return Err(SubscriptionError::Gone(self.id));
         }
+        let price = self.renewal_price(period, price)?;
         let mut next = self.clone();
         if self.stage == Stage::Active && now < self.expires {
-            let purchase = next.extend(PurchaseKind::Renewal, period, now)?;
+            let purchase = next.extend(PurchaseKind::Renewal, (period, price), now)?;
             return Ok((next, purchase));
         }
         let out_of_range = || SubscriptionError::OutOfRange(self.id);
@@ -285,8 +315,32 @@ impl Subscription {
         next.calendar = self.calendar.restarted(now).ok_or_else(out_of_range)?;
         let end = next.calendar.first_end(now, period);
         let end = end.ok_or_else(out_of_range)?;
-        let purchase = next.add_term(PurchaseKind::Renewal, now, end, period, now)?;
+        let purchase = next.add_term(PurchaseKind::Renewal, (now, end), (period, price), now)?;
         Ok((next, purchase))
+    }
+
+    /// A renewal for `period` as a commercial policy is asked about it at `now`; `attempt` is of an automatic one.
+    ///
+    /// # Errors
+    /// [`SubscriptionError::OutOfRange`].
+    pub fn renewal(
+        &self,
+        period: Period,
+        attempt: Option<u8>,
+        now: Timestamp,
+    ) -> Result<RenewalRequest, SubscriptionError> {
+        Ok(RenewalRequest {
+            account: self.account.clone(),
+            subscription: self.id,
+            resource: self.resource.clone(),
+            plan: self.plan.name().to_owned(),
+            period,
+            price: self.renewal_price(period, None)?,
+            terms: u32::try_from(self.terms.len()).unwrap_or(u32::MAX),
+            attempt,
+            expires: self.expires,
+            now,
+        })
     }
 
     /// Changes the plan at `now`, for the rest of what is paid and for renewals: the state after that, and the purchase, whose
@@ -391,7 +445,7 @@ impl Subscription {
     fn extend(
         &mut self,
         kind: PurchaseKind,
-        period: Period,
+        (period, price): (Period, Money),
         now: Timestamp,
     ) -> Result<Purchase, SubscriptionError> {
         let out_of_range = || SubscriptionError::OutOfRange(self.id);
@@ -400,19 +454,38 @@ impl Subscription {
             .calendar
             .next_end(from, period)
             .ok_or_else(out_of_range)?;
-        self.add_term(kind, from, end, period, now)
+        self.add_term(kind, (from, end), (period, price), now)
+    }
+
+    /// What a renewal costs: `price`, or what the plan says.
+    fn renewal_price(
+        &self,
+        period: Period,
+        price: Option<Money>,
+    ) -> Result<Money, SubscriptionError> {
+        let Some(price) = price else {
+            let listed = self.plan.price(period);
+            return listed.ok_or(SubscriptionError::OutOfRange(self.id));
+        };
+        // Only for its error.
+        self.plan.zero().checked_add(price)?;
+        if price.is_negative() {
+            return Err(SubscriptionError::Price {
+                plan: self.plan.name().to_owned(),
+                price: price.amount,
+            });
+        }
+        Ok(price.rounded(PAYABLE_DECIMALS))
     }
 
     fn add_term(
         &mut self,
         kind: PurchaseKind,
-        from: Timestamp,
-        to: Timestamp,
-        period: Period,
+        (from, to): (Timestamp, Timestamp),
+        (period, price): (Period, Money),
         now: Timestamp,
     ) -> Result<Purchase, SubscriptionError> {
         let out_of_range = || SubscriptionError::OutOfRange(self.id);
-        let price = self.plan.price(period).ok_or_else(out_of_range)?;
         let calendar = self.calendar.after(to, period);
         self.calendar = calendar.ok_or_else(out_of_range)?;
         self.terms

@@ -15,6 +15,7 @@ use crate::{
     ports::{LoadedPolicy, Policies, PortResult},
     records::DecisionInputs,
 };
+use instance::admission::{Admitter, Answer, Holdings, InstancesRequest, Offers};
 use ledger::{Rater, RatingInput};
 use placement::Scheduler;
 use std::{
@@ -25,7 +26,9 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use types::{InstanceId, ModuleDigest, Money, PolicyFailure, Sha256Digest, Timestamp};
+use types::{
+    AccountId, Decided, InstanceId, ModuleDigest, Money, PolicyFailure, Sha256Digest, Timestamp,
+};
 
 /// So many comparisons with a shadow may wait at a time; those that come then are skipped.
 const SHADOWS_WAITING: usize = 64;
@@ -67,6 +70,7 @@ fn is_canary(resource: &str, percent: u8) -> bool {
 pub(crate) struct InForce {
     schedulers: Lineup<Scheduler>,
     raters: Lineup<Rater>,
+    admitters: Lineup<Admitter>,
 }
 
 impl InForce {
@@ -74,6 +78,7 @@ impl InForce {
         Self {
             schedulers: Lineup::only(policies.scheduler()),
             raters: Lineup::only(policies.rater()),
+            admitters: Lineup::only(Admitter::built_in()),
         }
     }
 
@@ -85,6 +90,11 @@ impl InForce {
     /// Who places that instance.
     pub(crate) fn scheduler(&self, instance: InstanceId) -> &Scheduler {
         self.schedulers.of(&instance.to_string())
+    }
+
+    /// Who lets requests in. It has no canary: requests have no ids to choose by.
+    pub(crate) fn admitter(&self) -> &Admitter {
+        &self.admitters.active
     }
 
     /// Every policy that sets prices, and for which resources.
@@ -200,6 +210,9 @@ impl Board {
             PolicyKind::Billing => {
                 in_force.raters = lineup(rater, active, canary, shadow, || policies.rater());
             }
+            PolicyKind::Admission => {
+                in_force.admitters = lineup(admitter, active, canary, shadow, Admitter::built_in);
+            }
         });
         known.retain(|revision, policy| {
             policy.kind() != roles.kind || !roles.of(revision).is_empty()
@@ -282,6 +295,30 @@ impl Board {
         });
     }
 
+    /// Asks the shadow, too, what became of a request. Nobody waits for it.
+    pub(crate) fn shadow_admission(
+        self: &Arc<Self>,
+        request: &InstancesRequest,
+        holdings: &Holdings,
+        offers: &Offers,
+        active: &Answer,
+    ) {
+        let in_force = self.in_force();
+        let Some((revision, admitter)) = in_force.admitters.shadow.clone() else {
+            return;
+        };
+        let (request, holdings) = (request.clone(), *holdings);
+        let (offers, active) = (offers.clone(), active.clone());
+        self.aside(PolicyKind::Admission, revision, 1, move |compare| {
+            let start = Instant::now();
+            let other = admitter.decide(&request, &holdings, &offers);
+            let elapsed = start.elapsed();
+            compare(&|comparison| {
+                comparison.admission(&request.account, &active, &other, elapsed);
+            });
+        });
+    }
+
     /// Runs a comparison where it delays nobody, unless too many wait already.
     fn aside(
         self: &Arc<Self>,
@@ -334,14 +371,21 @@ pub(crate) fn load(core: &Core, policy: &Policy) -> PortResult<LoadedPolicy> {
 fn scheduler(policy: LoadedPolicy) -> Option<Scheduler> {
     match policy {
         LoadedPolicy::Scheduler(scheduler) => Some(scheduler),
-        LoadedPolicy::Billing(_) => None,
+        _ => None,
     }
 }
 
 fn rater(policy: LoadedPolicy) -> Option<Rater> {
     match policy {
         LoadedPolicy::Billing(rater) => Some(rater),
-        LoadedPolicy::Scheduler(_) => None,
+        _ => None,
+    }
+}
+
+fn admitter(policy: LoadedPolicy) -> Option<Admitter> {
+    match policy {
+        LoadedPolicy::Admission(admitter) => Some(admitter),
+        _ => None,
     }
 }
 
@@ -404,6 +448,30 @@ impl PolicyComparison {
             instance: decision.instance,
             active: decision.host,
             other: other.host,
+        });
+    }
+
+    /// Notes what this policy made of a request of which the active one made `active`.
+    pub(crate) fn admission(
+        &mut self,
+        account: &AccountId,
+        active: &Answer,
+        other: &Decided<Answer>,
+        elapsed: Duration,
+    ) {
+        self.took(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
+        if let Some(failure) = &other.fallback {
+            return self.failed(1, failure);
+        }
+        self.compared += 1;
+        if *active == other.answer {
+            self.same += 1;
+            return;
+        }
+        self.differs(PolicyDifference::Admission {
+            account: account.clone(),
+            active: in_words(active),
+            other: in_words(&other.answer),
         });
     }
 
@@ -470,5 +538,13 @@ impl PolicyComparison {
             self.differences.pop_front();
         }
         self.differences.push_back(difference);
+    }
+}
+
+fn in_words(answer: &Answer) -> String {
+    match answer {
+        Answer::Admit => "admit".to_owned(),
+        Answer::Refuse { reason, .. } => format!("refuse: {reason}"),
+        Answer::Amend(_) => "amend".to_owned(),
     }
 }

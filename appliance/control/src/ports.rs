@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use boot_disk::{LiveDaemon, UpdateRecord};
 use bytes::Bytes;
 use image_format::{Slot, TrustedKeys};
+use instance::admission::Admitter;
 use ipnet::Ipv4Net;
 use ledger::Rater;
 use placement::Scheduler;
@@ -436,6 +437,8 @@ pub enum LoadedPolicy {
     Scheduler(Scheduler),
     /// Prices use.
     Billing(Rater),
+    /// Lets requests in.
+    Admission(Admitter),
 }
 
 impl LoadedPolicy {
@@ -445,6 +448,7 @@ impl LoadedPolicy {
         match self {
             Self::Scheduler(_) => PolicyKind::Scheduler,
             Self::Billing(_) => PolicyKind::Billing,
+            Self::Admission(_) => PolicyKind::Admission,
         }
     }
 }

@@ -1,4 +1,11 @@
-//! Whether a request is let in: sizes and quotas, before anything is placed.
+//! Whether a request is let in: sizes and quotas, then the operator's policy, before anything is placed.
+
+mod policy;
+
+pub use policy::{
+    AdmissionPolicy, AdmitAll, Admitter, Amendment, Answer, DiskRequest, Holdings,
+    InstancesRequest, MAX_MESSAGE, MAX_REASON, Offers, RESERVED_TAGS, check_answer,
+};
 
 use types::ByteCount;
 

@@ -1,7 +1,8 @@
 //! The life cycle of an instance as a pure state machine, and the admission of requests.
 //!
 //! Nothing here waits, reads a clock or touches the host: [`State::after`] says what becomes of an instance,
-//! [`Operation::permit`] what may be done to it, and [`admission`] whether a request is let in at all.
+//! [`Operation::permit`] what may be done to it, and [`admission`] whether a request is let in at all, and what the operator's policy may
+//! say about that.
 
 #![forbid(unsafe_code)]
 

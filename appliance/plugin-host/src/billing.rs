@@ -1,11 +1,13 @@
 //! A billing policy that is a component.
 
+mod commerce;
+
 use crate::{
     LoadError,
     bindings::billing::{
         BillingPre,
         exports::ashlar::policy::rating::{
-            DiskUsage, InstanceUsage, OtherUsage, Parameter, Price, Usage as UsageParam,
+            DiskUsage, InstanceUsage, OtherUsage, Parameter, PriceResult, Usage as UsageParam,
             UsageInterval,
         },
     },
@@ -13,7 +15,7 @@ use crate::{
     sandbox::{Sandbox, seed},
 };
 use ledger::{RatingInput, RatingPolicy, Usage, check_amounts};
-use types::{Currency, Decimal, FailureKind, Money, PolicyFailure, PolicyIdentity};
+use types::{Currency, Decimal, Money, PolicyFailure, PolicyIdentity};
 
 /// A component of world `billing`.
 pub struct BillingPlugin {
@@ -24,24 +26,14 @@ pub struct BillingPlugin {
 impl BillingPlugin {
     /// Makes sure that it exports what it should, and that it takes its parameters.
     pub(crate) fn new(plugin: Plugin) -> Result<Self, LoadError> {
-        let name = plugin.identity.name.clone();
-        let world =
-            BillingPre::new(plugin.instance.clone()).map_err(|error| interface(&name, &error))?;
+        let world = BillingPre::new(plugin.instance.clone())
+            .map_err(|error| interface(&plugin.identity.name, &error))?;
         let loaded = Self { plugin, world };
-        loaded
-            .plugin
-            .call(0, |store| {
-                let world = loaded.world.instantiate(&mut *store)?;
-                let rating = world.ashlar_policy_rating();
-                rating.call_check_configuration(store, &loaded.parameters())
-            })
-            .map_err(|failure| LoadError::Configuration {
-                name,
-                why: match failure.kind {
-                    FailureKind::Refused => failure.message,
-                    kind => format!("it {kind}: {}", failure.message),
-                },
-            })?;
+        loaded.plugin.check_configuration(|store| {
+            let world = loaded.world.instantiate(&mut *store)?;
+            let rating = world.ashlar_policy_rating();
+            rating.call_check_configuration(store, &loaded.parameters())
+        })?;
         Ok(loaded)
     }
 
@@ -81,7 +73,7 @@ impl RatingPolicy for BillingPlugin {
                 check_amounts(currency, usage, &amounts)?;
                 Ok(amounts)
             });
-        amounts.map_err(|why| self.plugin.failure(FailureKind::InvalidAnswer, &why))
+        self.plugin.usable(amounts)
     }
 }
 
@@ -131,7 +123,7 @@ fn interval<'a>(input: &'a RatingInput, texts: &'a Texts) -> UsageInterval<'a> {
     }
 }
 
-fn money(price: &Price) -> Result<Money, String> {
+fn money(price: &PriceResult) -> Result<Money, String> {
     let amount = Decimal::from_str_exact(&price.amount)
         .map_err(|error| format!("`{:.64}` is no price: {error}", price.amount))?;
     let currency: Currency = price.currency.parse().map_err(|error| format!("{error}"))?;

@@ -1,6 +1,11 @@
 //! Counts how a policy does, and stops asking one that fails again and again.
 
 use crate::PluginKind;
+use billing::{
+    ArrearsStep, CommercialPolicy, Debt, Quote, QuoteRequest, Renewal, RenewalRequest, SpotLease,
+    StockNeed,
+};
+use instance::admission::{AdmissionPolicy, Answer, Holdings, InstancesRequest, Offers};
 use ledger::{RatingInput, RatingPolicy};
 use placement::{HostTable, PlacementRequest, SchedulingPolicy, Verdict};
 use serde::Serialize;
@@ -12,7 +17,8 @@ use std::{
     time::{Duration, Instant},
 };
 use types::{
-    Currency, FailureKind, ModuleDigest, Money, PolicyFailure, PolicyIdentity, Sha256Digest,
+    Currency, FailureKind, InstanceId, ModuleDigest, Money, PolicyFailure, PolicyIdentity,
+    Sha256Digest, Timestamp,
 };
 
 /// How a loaded policy does.
@@ -42,7 +48,7 @@ pub struct PluginStatus {
 
 /// A policy that is asked until it has failed too often in a row.
 ///
-/// A failure is passed on: `placement` and `ledger` fall back to their built-in policy and write down why. After as many
+/// A failure is passed on: `placement`, `ledger`, `billing` and `instance` fall back to their built-in policy and say why. After as many
 /// failures in a row as [`Limits::failures`](crate::Limits::failures) it is *set aside*: every further call fails at once, until
 /// [`reinstate`](Self::reinstate).
 pub struct Guarded<P> {
@@ -194,6 +200,48 @@ impl<P: RatingPolicy> RatingPolicy for Guarded<P> {
 
     fn rate(&self, currency: Currency, usage: &[RatingInput]) -> Result<Vec<Money>, PolicyFailure> {
         self.ask(|policy| policy.rate(currency, usage))
+    }
+}
+
+impl<P: CommercialPolicy> CommercialPolicy for Guarded<P> {
+    fn identity(&self) -> PolicyIdentity {
+        self.identity.clone()
+    }
+
+    fn quote(&self, currency: Currency, request: &QuoteRequest) -> Result<Quote, PolicyFailure> {
+        self.ask(|policy| policy.quote(currency, request))
+    }
+
+    fn renewal(&self, request: &RenewalRequest) -> Result<Renewal, PolicyFailure> {
+        self.ask(|policy| policy.renewal(request))
+    }
+
+    fn arrears(&self, debt: &Debt) -> Result<ArrearsStep, PolicyFailure> {
+        self.ask(|policy| policy.arrears(debt))
+    }
+
+    fn preempt(
+        &self,
+        leases: &[SpotLease],
+        missing: StockNeed,
+        now: Timestamp,
+    ) -> Result<Vec<InstanceId>, PolicyFailure> {
+        self.ask(|policy| policy.preempt(leases, missing, now))
+    }
+}
+
+impl<P: AdmissionPolicy> AdmissionPolicy for Guarded<P> {
+    fn identity(&self) -> PolicyIdentity {
+        self.identity.clone()
+    }
+
+    fn admit(
+        &self,
+        request: &InstancesRequest,
+        holdings: &Holdings,
+        offers: &Offers,
+    ) -> Result<Answer, PolicyFailure> {
+        self.ask(|policy| policy.admit(request, holdings, offers))
     }
 }
 

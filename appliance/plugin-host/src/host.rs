@@ -1,7 +1,7 @@
 //! The engine all policies share, and how a policy gets in.
 
 use crate::{
-    BillingPlugin, Guarded, Limits, LoadError, PluginStatus, SchedulerPlugin,
+    AdmissionPlugin, BillingPlugin, Guarded, Limits, LoadError, PluginStatus, SchedulerPlugin,
     bindings::scheduler::ashlar::policy::{log, random},
     cache::Cache,
     guarded::Reports,
@@ -150,6 +150,21 @@ impl PluginHost {
         let plugin = self.plugin(name, PluginKind::Billing, bytes, parameters)?;
         let (identity, kind) = (plugin.identity.clone(), plugin.kind);
         Ok(self.register(BillingPlugin::new(plugin)?, identity, kind))
+    }
+
+    /// Loads an admission policy: a component of world `admission`, under the operator's name for it, with its parameters.
+    ///
+    /// # Errors
+    /// As [`load_scheduler`](Self::load_scheduler).
+    pub fn load_admission(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        parameters: &Parameters,
+    ) -> Result<Arc<Guarded<AdmissionPlugin>>, LoadError> {
+        let plugin = self.plugin(name, PluginKind::Admission, bytes, parameters)?;
+        let (identity, kind) = (plugin.identity.clone(), plugin.kind);
+        Ok(self.register(AdmissionPlugin::new(plugin)?, identity, kind))
     }
 
     /// Every policy that is loaded and still held by someone, in the order they were loaded.

@@ -20,17 +20,20 @@ pub enum PluginKind {
     Scheduler,
     /// What usage costs.
     Billing,
+    /// Which requests are let in.
+    Admission,
 }
 
 impl PluginKind {
     /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Scheduler, Self::Billing];
+    pub const ALL: [Self; 3] = [Self::Scheduler, Self::Billing, Self::Admission];
 
     /// The interface it exports, without its version.
     pub(crate) const fn export(self) -> &'static str {
         match self {
             Self::Scheduler => "ashlar:policy/scheduling",
             Self::Billing => "ashlar:policy/rating",
+            Self::Admission => "ashlar:policy/admitting",
         }
     }
 }
@@ -40,6 +43,7 @@ impl fmt::Display for PluginKind {
         f.pad(match self {
             Self::Scheduler => "scheduler",
             Self::Billing => "billing",
+            Self::Admission => "admission",
         })
     }
 }
@@ -133,6 +137,26 @@ impl Plugin {
                 Err(self.failure(kind, &message))
             }
         }
+    }
+
+    /// Asks whether it takes its parameters: `call` is its `check-configuration`.
+    pub(crate) fn check_configuration(
+        &self,
+        call: impl FnOnce(&mut Store<Sandbox>) -> wasmtime::Result<Result<(), String>>,
+    ) -> Result<(), LoadError> {
+        self.call(0, call)
+            .map_err(|failure| LoadError::Configuration {
+                name: self.identity.name.clone(),
+                why: match failure.kind {
+                    FailureKind::Refused => failure.message,
+                    kind => format!("it {kind}: {}", failure.message),
+                },
+            })
+    }
+
+    /// An answer that passed its check, or a failure of this policy.
+    pub(crate) fn usable<T>(&self, checked: Result<T, String>) -> Result<T, PolicyFailure> {
+        checked.map_err(|why| self.failure(FailureKind::InvalidAnswer, &why))
     }
 
     /// What all calls share.
@@ -263,7 +287,13 @@ fn check_world(
         name: name.to_owned(),
         kind,
         export: kind.export(),
-        instead: other.map_or_else(String::new, |other| format!("; it is a {other} policy")),
+        instead: other.map_or_else(String::new, |other| {
+            let article = match other {
+                PluginKind::Admission => "an",
+                PluginKind::Scheduler | PluginKind::Billing => "a",
+            };
+            format!("; it is {article} {other} policy")
+        }),
     })
 }
 

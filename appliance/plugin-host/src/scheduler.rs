@@ -31,29 +31,19 @@ type Answer<T> = wasmtime::Result<Result<T, String>>;
 impl SchedulerPlugin {
     /// Makes sure that it exports what it should, and that it takes its parameters.
     pub(crate) fn new(plugin: Plugin) -> Result<Self, LoadError> {
-        let name = plugin.identity.name.clone();
-        let world =
-            SchedulerPre::new(plugin.instance.clone()).map_err(|error| interface(&name, &error))?;
+        let world = SchedulerPre::new(plugin.instance.clone())
+            .map_err(|error| interface(&plugin.identity.name, &error))?;
         let loaded = Self {
             kept: Kept::new(plugin.runtime()),
             reused: AtomicU32::new(0),
             plugin,
             world,
         };
-        loaded
-            .plugin
-            .call(0, |store| {
-                let world = loaded.world.instantiate(&mut *store)?;
-                let scheduling = world.ashlar_policy_scheduling();
-                scheduling.call_check_configuration(store, &parameters(&loaded.plugin.parameters))
-            })
-            .map_err(|failure| LoadError::Configuration {
-                name,
-                why: match failure.kind {
-                    FailureKind::Refused => failure.message,
-                    kind => format!("it {kind}: {}", failure.message),
-                },
-            })?;
+        loaded.plugin.check_configuration(|store| {
+            let world = loaded.world.instantiate(&mut *store)?;
+            let scheduling = world.ashlar_policy_scheduling();
+            scheduling.call_check_configuration(store, &parameters(&loaded.plugin.parameters))
+        })?;
         Ok(loaded)
     }
 

@@ -25,7 +25,7 @@ pub use id::{
 };
 pub use mac::MacAddress;
 pub use money::{Currency, CurrencyMismatch, Money};
-pub use policy::{FailureKind, ModuleDigest, PolicyFailure, PolicyIdentity};
+pub use policy::{Decided, FailureKind, ModuleDigest, PolicyFailure, PolicyIdentity, check_words};
 pub use rust_decimal::Decimal;
 pub use size::{ByteCount, SECTOR_SIZE};
 pub use time::Timestamp;

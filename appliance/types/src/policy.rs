@@ -113,9 +113,120 @@ pub struct PolicyFailure {
     pub message: String,
 }
 
+/// An answer, and who gave it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided<T> {
+    /// The answer.
+    pub answer: T,
+    /// Who gave it.
+    pub policy: PolicyIdentity,
+    /// If the configured policy failed: how. The answer is then the built-in policy's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<PolicyFailure>,
+}
+
+impl<T> Decided<T> {
+    /// What `policy` answered, if it passes `check`; otherwise what `built_in` (of that identity) says. A `check` says what is wrong.
+    pub fn new(
+        policy: PolicyIdentity,
+        answered: Result<T, PolicyFailure>,
+        check: impl FnOnce(&T) -> Result<(), String>,
+        built_in: impl FnOnce() -> (PolicyIdentity, T),
+    ) -> Self {
+        let checked = answered.and_then(|answer| match check(&answer) {
+            Ok(()) => Ok(answer),
+            Err(message) => Err(PolicyFailure {
+                policy: Box::new(policy.clone()),
+                kind: FailureKind::InvalidAnswer,
+                message,
+            }),
+        });
+        match checked {
+            Ok(answer) => Self {
+                answer,
+                policy,
+                fallback: None,
+            },
+            Err(failure) => {
+                let (policy, answer) = built_in();
+                Self {
+                    answer,
+                    policy,
+                    fallback: Some(failure),
+                }
+            }
+        }
+    }
+}
+
+/// Whether `text`, which is a policy's `what`, can be shown: 1 to `most` characters, none of them a control character.
+///
+/// # Errors
+/// Its length, or that it has control characters; never the text itself.
+pub fn check_words(what: &str, text: &str, most: usize) -> Result<(), String> {
+    let length = text.chars().count();
+    if length == 0 || length > most {
+        return Err(format!(
+            "{what} has {length} characters; it must have 1 to {most}"
+        ));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(format!("{what} has control characters in it"));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn named(name: &str) -> PolicyIdentity {
+        PolicyIdentity {
+            name: name.to_owned(),
+            module_sha256: ModuleDigest::BuiltIn,
+            configuration_sha256: Sha256Digest::of(b""),
+        }
+    }
+
+    #[test]
+    fn an_answer_that_fails_or_does_not_pass_is_replaced_and_the_record_says_why() {
+        let failure = PolicyFailure {
+            policy: Box::new(named("mine")),
+            kind: FailureKind::Trap,
+            message: "unreachable".to_owned(),
+        };
+        let even = |number: &u32| match number % 2 {
+            0 => Ok(()),
+            _ => Err(format!("{number} is odd")),
+        };
+        let built_in = || (named("built-in"), 0);
+        for (answered, answer, who, why) in [
+            (Ok(4), 4, "mine", None),
+            (Ok(5), 0, "built-in", Some("5 is odd")),
+            (Err(failure), 0, "built-in", Some("unreachable")),
+        ] {
+            let decided = Decided::new(named("mine"), answered, even, built_in);
+            assert_eq!(
+                (decided.answer, decided.policy.name.as_str()),
+                (answer, who)
+            );
+            let fallback = decided.fallback.map(|failure| failure.message);
+            assert_eq!(fallback.as_deref(), why);
+        }
+    }
+
+    #[test]
+    fn words_are_short_and_on_one_line() {
+        assert_eq!(check_words("a reason", "zu groß", 7), Ok(()));
+        for (text, said) in [
+            ("", "a reason has 0 characters"),
+            ("too long", "8 characters; it must have 1 to 7"),
+            ("a\nb", "control characters"),
+        ] {
+            let error = check_words("a reason", text, 7).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+    }
 
     #[test]
     fn a_module_is_built_in_or_a_digest() {

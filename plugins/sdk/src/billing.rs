@@ -23,6 +23,10 @@
 //! # fn main() {}
 //! ashlar_policy::export_billing!(Flat);
 //! ```
+//!
+//! The other methods of [`Billing`] are the commercial decisions. A policy that leaves them out answers by the rules of the product: a
+//! quote is what [`Billing::price`] says of an hour or of a term, a renewal costs what the plan says, a debt is followed up as it is
+//! due, and of preemptible instances the lowest bid goes first.
 
 use crate::{Configuration, Decimal};
 use alloc::{
@@ -42,10 +46,17 @@ pub mod bindings {
     });
 }
 
+mod commerce;
+
 pub use bindings::exports::ashlar::policy::rating::{
     DiskUsage, InstanceUsage, OtherUsage, Usage, UsageInterval,
 };
 use bindings::exports::ashlar::policy::rating::{Guest, Parameter, Price};
+pub use commerce::{
+    ArrearsStep, ChargeType, Debt, Period, PeriodUnit, PreemptibleInstance, Preemption, PriceLine,
+    QuoteRequest, Renewal, RenewalRequest, SpotTerms, lowest_bid_first, quote_by_rating,
+    quoted_seconds,
+};
 
 /// A billing policy. An answer may depend on nothing but the arguments.
 pub trait Billing: Sized {
@@ -63,6 +74,43 @@ pub trait Billing: Sized {
     /// # Errors
     /// A sentence for the operator when there is no answer; the built-in price list then sets the prices.
     fn price(&self, usage: &UsageInterval) -> Result<Decimal, String>;
+
+    /// The price of a purchase before it is made: 1 to 64 lines. Unless told otherwise, [`quote_by_rating`].
+    ///
+    /// # Errors
+    /// A sentence for the operator when there is no answer; the built-in price list then sets the prices.
+    fn quote(&self, request: &QuoteRequest) -> Result<Vec<PriceLine>, String> {
+        quote_by_rating(self, request)
+    }
+
+    /// Whether a term is renewed, and for how much; `listed` is what the plan says it costs. Unless told otherwise, it is, for that.
+    ///
+    /// # Errors
+    /// A sentence for the operator when there is no answer; it is then renewed for what the plan says.
+    fn renewal(&self, request: &RenewalRequest, listed: Decimal) -> Result<Renewal, String> {
+        let _ = request;
+        Ok(Renewal::Renew {
+            price: listed,
+            discount: None,
+        })
+    }
+
+    /// What is done about a debt now: [`Debt::due`] or something milder. Unless told otherwise, what is due.
+    ///
+    /// # Errors
+    /// A sentence for the operator when there is no answer; what is due is then done.
+    fn arrears(&self, debt: &Debt) -> Result<ArrearsStep, String> {
+        Ok(debt.due)
+    }
+
+    /// The ids of those that may be reclaimed, first the one to go first; none that is protected or was given notice. Unless told
+    /// otherwise, [`lowest_bid_first`].
+    ///
+    /// # Errors
+    /// A sentence for the operator when there is no answer; the lowest bid then goes first.
+    fn preempt(&self, preemption: &Preemption) -> Result<Vec<String>, String> {
+        lowest_bid_first(preemption)
+    }
 }
 
 /// Connects a [`Billing`] to the component's exports.
@@ -75,6 +123,18 @@ fn configured<P: Billing>(parameters: Vec<Parameter>) -> Result<P, String> {
     P::configure(&pairs.collect())
 }
 
+/// The policy, if its prices are in `currency`.
+fn configured_in<P: Billing>(parameters: Vec<Parameter>, currency: &str) -> Result<P, String> {
+    let policy: P = configured(parameters)?;
+    let own = policy.currency();
+    if own != currency {
+        return Err(format!(
+            "prices are asked for in {currency}, but are set in {own}"
+        ));
+    }
+    Ok(policy)
+}
+
 impl<P: Billing> Guest for Exported<P> {
     fn check_configuration(configuration: Vec<Parameter>) -> Result<(), String> {
         configured::<P>(configuration).map(drop)
@@ -85,13 +145,7 @@ impl<P: Billing> Guest for Exported<P> {
         currency: String,
         usage: Vec<UsageInterval>,
     ) -> Result<Vec<Price>, String> {
-        let policy = configured::<P>(configuration)?;
-        let own = policy.currency();
-        if own != currency {
-            return Err(format!(
-                "prices are asked for in {currency}, but are set in {own}"
-            ));
-        }
+        let policy: P = configured_in(configuration, &currency)?;
         let price = |interval: &UsageInterval| {
             Ok(Price {
                 amount: policy.price(interval)?.to_string(),

@@ -16,10 +16,13 @@
 
 use crate::{
     Configuration, Decimal,
+    admission::{
+        Admission, Amendment, Disk, Holdings, InstancesRequest, Offers, Tag, Verdict as Admitted,
+    },
     billing::{Billing, DiskUsage, InstanceUsage, OtherUsage, Usage, UsageInterval},
     scheduler::{DeploymentSet, HostTable, Index, PlacementRequest, Scheduler, Verdict},
 };
-use alloc::{format, string::ToString};
+use alloc::{format, string::ToString, vec::Vec};
 
 /// How many situations are made up.
 const SITUATIONS: u64 = 400;
@@ -137,6 +140,98 @@ pub fn billing<P: Billing>(parameters: &[(&str, &str)]) {
     assert!(priced, "it prices nothing of what was made up");
 }
 
+/// An admission policy takes these parameters; says the same when it is asked again, also as a new instance; refuses in words that can be shown;
+/// and amends only what may be amended, to what there is.
+///
+/// # Panics
+/// When one of that does not hold.
+pub fn admission<P: Admission>(parameters: &[(&str, &str)]) {
+    for seed in 0..SITUATIONS {
+        let mut numbers = Numbers(seed);
+        let (request, holdings, offers) = numbers.admission();
+        let shown = format!("situation {seed}, {request:?}");
+        let admit = |policy: &P| {
+            policy
+                .admit(&request, &holdings, &offers)
+                .unwrap_or_else(|words| panic!("{shown}: it gives no answer: {words}"))
+        };
+        let policy = configured(parameters, P::configure);
+        let verdict = admit(&policy);
+        let said = format!("{verdict:?}");
+        assert_eq!(
+            said,
+            format!("{:?}", admit(&policy)),
+            "{shown}: asked again, it says something else"
+        );
+        let another = configured(parameters, P::configure);
+        assert_eq!(
+            said,
+            format!("{:?}", admit(&another)),
+            "{shown}: another instance says something else"
+        );
+        match verdict {
+            Admitted::Admit => {}
+            Admitted::Refuse(refusal) => {
+                let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+                let reason = &refusal.reason;
+                assert!(
+                    (1..=64).contains(&reason.len()) && reason.chars().all(known),
+                    "{shown}: the reason `{reason}` is not of 1 to 64 characters of a-z, 0-9 and -"
+                );
+                let length = refusal.message.chars().count();
+                assert!(
+                    (1..=256).contains(&length),
+                    "{shown}: the sentence of its refusal has {length} characters, not 1 to 256"
+                );
+            }
+            Admitted::Amend(amendment) => check_amendment(&shown, &request, &offers, &amendment),
+        }
+    }
+}
+
+fn check_amendment(
+    shown: &str,
+    request: &InstancesRequest,
+    offers: &Offers,
+    amendment: &Amendment,
+) {
+    assert!(
+        amendment.name.is_none() || request.name.is_none(),
+        "{shown}: it changes the name that was asked for"
+    );
+    for tag in &amendment.add_tags {
+        let key = tag.key.as_str();
+        assert!(
+            !request.tags.iter().any(|there| there.key == key),
+            "{shown}: it adds the label `{key}`, which is there already"
+        );
+        assert!(
+            !key.is_empty() && !key.starts_with("acs:") && !key.starts_with("aliyun"),
+            "{shown}: it adds the label `{key}`, whose key may not be used"
+        );
+    }
+    assert!(
+        !(amendment.deletion_protection == Some(false) && request.deletion_protection),
+        "{shown}: it switches deletion protection off"
+    );
+    assert!(
+        !(amendment.deletion_protection == Some(true) && request.spot),
+        "{shown}: it protects preemptible instances from deletion"
+    );
+    if let Some(category) = &amendment.disk_category {
+        assert!(
+            offers.disk_categories.contains(category),
+            "{shown}: it sets the disk category `{category}`, which there is not"
+        );
+    }
+    if let Some(zone) = &amendment.zone {
+        assert!(
+            request.zone.is_none() && offers.zones.contains(zone),
+            "{shown}: it sets the zone `{zone}`, which there is not, or another one than was asked for"
+        );
+    }
+}
+
 fn configured<P>(
     parameters: &[(&str, &str)],
     configure: impl Fn(&Configuration) -> Result<P, alloc::string::String>,
@@ -231,6 +326,50 @@ impl Numbers {
             });
         }
         request
+    }
+
+    fn admission(&mut self) -> (InstancesRequest, Holdings, Offers) {
+        let offers = Offers {
+            zones: ["zone-a", "zone-b"].map(Into::into).into(),
+            disk_categories: ["cloud_essd", "cloud_efficiency"].map(Into::into).into(),
+        };
+        let vcpus = 1 << self.small(8);
+        let mut tags = Vec::new();
+        for key in ["team", "owner", "env"] {
+            if self.chance(2) {
+                tags.push(Tag {
+                    key: key.to_string(),
+                    value: format!("v{}", self.small(4)),
+                });
+            }
+        }
+        let mut disks = Vec::new();
+        for _ in 0..self.below(4) {
+            disks.push(Disk {
+                category: "cloud_essd".to_string(),
+                size: (1 + self.below(4096)) * GIB,
+            });
+        }
+        let request = InstancesRequest {
+            account: "default".to_string(),
+            instance_type: format!("ecs.g6.{}xlarge", self.small(8)),
+            vcpus,
+            memory: u64::from(vcpus) * (1 + self.below(8)) * GIB,
+            disks,
+            count: 1 + self.small(100),
+            image: format!("m-{:020x}", self.next()),
+            name: self.chance(2).then(|| "web".to_string()),
+            tags,
+            zone: self.chance(3).then(|| "zone-a".to_string()),
+            spot: self.chance(4),
+            deletion_protection: self.chance(4),
+        };
+        let holdings = Holdings {
+            instances: self.small(200),
+            vcpus: self.small(2000),
+            memory: self.below(4000) * GIB,
+        };
+        (request, holdings, offers)
     }
 
     fn usage(&mut self) -> UsageInterval {
@@ -369,6 +508,58 @@ mod tests {
     #[should_panic(expected = "but only")]
     fn longer_must_not_cost_less() {
         billing::<Prices>(&[("worse", "falling")]);
+    }
+
+    /// Lets everything in; `worse` is what it does wrong.
+    struct Gate(String);
+
+    impl Admission for Gate {
+        fn configure(configuration: &Configuration) -> Result<Self, String> {
+            Ok(Self(configuration.get("worse").unwrap_or_default().into()))
+        }
+
+        fn admit(
+            &self,
+            _: &InstancesRequest,
+            _: &Holdings,
+            _: &Offers,
+        ) -> Result<Admitted, String> {
+            Ok(match self.0.as_str() {
+                "rude" => Admitted::refused("No!", "No.".into()),
+                "renames" => Admitted::Amend(Amendment {
+                    name: Some("mine".into()),
+                    ..Amendment::none()
+                }),
+                "zone" => Admitted::Amend(Amendment {
+                    zone: Some("moon".into()),
+                    ..Amendment::none()
+                }),
+                _ => Admitted::Admit,
+            })
+        }
+    }
+
+    #[test]
+    fn a_sound_admission_policy_passes() {
+        admission::<Gate>(&[]);
+    }
+
+    #[test]
+    #[should_panic(expected = "is not of 1 to 64")]
+    fn a_refusal_needs_a_reason_for_programs() {
+        admission::<Gate>(&[("worse", "rude")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "changes the name")]
+    fn what_was_asked_for_must_stay() {
+        admission::<Gate>(&[("worse", "renames")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "which there is not")]
+    fn only_what_there_is_may_be_chosen() {
+        admission::<Gate>(&[("worse", "zone")]);
     }
 
     #[test]

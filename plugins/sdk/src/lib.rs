@@ -1,7 +1,8 @@
-//! Write scheduling and billing policies for Ashlar hosts.
+//! Write scheduling, billing and admission policies for Ashlar hosts.
 //!
-//! A policy is a type that implements [`scheduler::Scheduler`] or [`billing::Billing`], in a crate of type `cdylib` that is built for
-//! `wasm32-unknown-unknown` and names the type in [`export_scheduler!`] or [`export_billing!`]:
+//! A policy is a type that implements [`scheduler::Scheduler`], [`billing::Billing`] or [`admission::Admission`], in a crate of type
+//! `cdylib` that is built for `wasm32-unknown-unknown` and names the type in [`export_scheduler!`], [`export_billing!`] or
+//! [`export_admission!`]:
 //!
 //! ```
 //! use ashlar_policy::{Configuration, scheduler::{HostTable, PlacementRequest, Scheduler, Verdict}};
@@ -28,7 +29,7 @@
 //! ashlar_policy::export_scheduler!(FirstFit);
 //! ```
 //!
-//! A billing policy's instance answers one call. A scheduler's answers many, and the SDK keeps the table of hosts for it; the policy itself must
+//! An instance of a billing or an admission policy answers one call. A scheduler's answers many, and the SDK keeps the table of hosts for it; the policy itself must
 //! remember nothing, and the host program checks that now and then. There is no clock and no randomness but [`random`]. The
 //! crate needs `alloc` only; the policy's own crate brings the allocator and the panic handler, which `std` does. A
 //! panic ends the call; its message reaches the operator as the policy's own words.
@@ -39,7 +40,9 @@ extern crate alloc;
 #[cfg(any(test, target_arch = "wasm32"))]
 extern crate std;
 
+pub mod admission;
 pub mod billing;
+pub mod calendar;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod check;
 mod configuration;

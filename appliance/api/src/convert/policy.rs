@@ -119,6 +119,7 @@ pub fn kind_to_wire(kind: model::PolicyKind) -> PluginKind {
     match kind {
         model::PolicyKind::Scheduler => PluginKind::Scheduler,
         model::PolicyKind::Billing => PluginKind::Billing,
+        model::PolicyKind::Admission => PluginKind::Admission,
     }
 }
 
@@ -127,6 +128,7 @@ pub fn kind_from_wire(kind: PluginKind) -> model::PolicyKind {
     match kind {
         PluginKind::Scheduler => model::PolicyKind::Scheduler,
         PluginKind::Billing => model::PolicyKind::Billing,
+        PluginKind::Admission => model::PolicyKind::Admission,
     }
 }
 
@@ -179,6 +181,16 @@ fn difference_to_wire(difference: &model::PolicyDifference) -> PluginDifference 
             decision_id: Some(decision.to_string()),
             active: active.as_ref().map(ToString::to_string),
             other: other.as_ref().map(ToString::to_string),
+        },
+        model::PolicyDifference::Admission {
+            account,
+            active,
+            other,
+        } => PluginDifference {
+            resource_id: account.to_string(),
+            decision_id: None,
+            active: Some(active.clone()),
+            other: Some(other.clone()),
         },
         model::PolicyDifference::Price {
             resource,

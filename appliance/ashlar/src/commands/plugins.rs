@@ -170,6 +170,8 @@ pub enum Kind {
     Scheduler,
     /// What their use costs
     Billing,
+    /// Which requests are let in
+    Admission,
 }
 
 impl From<Kind> for PluginKind {
@@ -177,6 +179,7 @@ impl From<Kind> for PluginKind {
         match kind {
             Kind::Scheduler => Self::Scheduler,
             Kind::Billing => Self::Billing,
+            Kind::Admission => Self::Admission,
         }
     }
 }
@@ -393,6 +396,7 @@ fn kind(kind: PluginKind) -> &'static str {
     match kind {
         PluginKind::Scheduler => "scheduler",
         PluginKind::Billing => "billing",
+        PluginKind::Admission => "admission",
     }
 }
 

@@ -13,6 +13,7 @@ const SDK_FOLDER: &str = "ashlar-policy";
 
 const SCHEDULER: &str = include_str!("../../templates/scheduler.rs.txt");
 const BILLING: &str = include_str!("../../templates/billing.rs.txt");
+const ADMISSION: &str = include_str!("../../templates/admission.rs.txt");
 const README: &str = include_str!("../../templates/README.md.txt");
 const CONFIG: &str = include_str!("../../../../plugins/.cargo/config.toml");
 
@@ -43,6 +44,7 @@ fn files(name: &str, kind: PluginKind) -> Result<Vec<(String, String)>, Error> {
     let (source, example) = match kind {
         PluginKind::Scheduler => (SCHEDULER, "--set keep-free=10"),
         PluginKind::Billing => (BILLING, "--set vcpu-hour=0.02"),
+        PluginKind::Admission => (ADMISSION, "--set max-vcpus=16"),
     };
     let mut files = vec![
         ("Cargo.toml".to_owned(), manifest(name)?),
@@ -102,6 +104,7 @@ fn kind_name(kind: PluginKind) -> &'static str {
     match kind {
         PluginKind::Scheduler => "scheduler",
         PluginKind::Billing => "billing",
+        PluginKind::Admission => "admission",
     }
 }
 
@@ -111,7 +114,11 @@ mod tests {
 
     #[test]
     fn a_project_has_everything_it_names() {
-        for kind in [PluginKind::Scheduler, PluginKind::Billing] {
+        for kind in [
+            PluginKind::Scheduler,
+            PluginKind::Billing,
+            PluginKind::Admission,
+        ] {
             let files = files("mine", kind).unwrap();
             let content = |path: &str| {
                 let found = files.iter().find(|(name, _)| name == path);

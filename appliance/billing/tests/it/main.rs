@@ -2,6 +2,7 @@
 
 mod arrears;
 mod budget;
+mod commerce;
 mod common;
 mod invoice;
 mod replay;

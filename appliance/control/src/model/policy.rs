@@ -7,7 +7,8 @@ use std::{
     str::FromStr,
 };
 use types::{
-    ByteCount, DecisionId, HostId, InstanceId, ModuleDigest, Money, Sha256Digest, Timestamp,
+    AccountId, ByteCount, DecisionId, HostId, InstanceId, ModuleDigest, Money, Sha256Digest,
+    Timestamp,
 };
 
 /// So many activations can be rolled back.
@@ -43,11 +44,8 @@ pub enum PolicyKind {
     Scheduler,
     /// What their use costs.
     Billing,
-}
-
-impl PolicyKind {
-    /// Every kind.
-    pub const ALL: [Self; 2] = [Self::Scheduler, Self::Billing];
+    /// Which requests are let in.
+    Admission,
 }
 
 impl fmt::Display for PolicyKind {
@@ -55,6 +53,7 @@ impl fmt::Display for PolicyKind {
         f.pad(match self {
             Self::Scheduler => "scheduler",
             Self::Billing => "billing",
+            Self::Admission => "admission",
         })
     }
 }
@@ -350,6 +349,15 @@ pub enum PolicyDifference {
         active: Option<HostId>,
         /// Where this one would have.
         other: Option<HostId>,
+    },
+    /// Another answer to a request.
+    Admission {
+        /// Whose request.
+        account: AccountId,
+        /// What the active policy answered: `admit`, `refuse` and why, or `amend`.
+        active: String,
+        /// What this one did.
+        other: String,
     },
     /// Another price.
     Price {

@@ -19,6 +19,7 @@ mod release;
 mod start;
 mod sweep;
 
+pub(crate) use actor::DISK_CATEGORY;
 pub(crate) use disks::Disks;
 pub(crate) use instances::Instances;
 pub(crate) use networks::Networks;

@@ -1,5 +1,6 @@
 //! What a user can ask for, one file per resource.
 
+mod admit;
 mod bills;
 mod budgets;
 mod disks;

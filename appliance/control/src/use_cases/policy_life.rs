@@ -126,6 +126,12 @@ impl Control {
                 Ok::<_, ControlError>((policy, loaded))
             })
             .await??;
+            if policy.kind == PolicyKind::Admission && matches!(role, PolicyRole::Canary(_)) {
+                let message =
+                    "An admission policy has no canary: requests have no ids to choose a share by.";
+                return Err(ControlError::invalid("canary_percent", message)
+                    .with_next_step("Make it the shadow first, then activate it."));
+            }
             let id = policy.id.clone();
             let roles = change_roles(&core, policy.kind, move |roles| {
                 roles.give(&id, role);

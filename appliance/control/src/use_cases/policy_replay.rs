@@ -36,6 +36,14 @@ impl Control {
                 LoadedPolicy::Billing(rater) => {
                     replay_charges(&core, &rater, period, &mut comparison)?;
                 }
+                LoadedPolicy::Admission(_) => {
+                    return Err(ControlError::new(
+                        ErrorKind::InvalidInput,
+                        "OperationUnsupported.PolicyReplay",
+                        "Requests are not kept, so an admission policy cannot be asked about them again.",
+                    )
+                    .with_next_step("Make it the shadow, and read its report later."));
+                }
             }
             Ok(comparison)
         })

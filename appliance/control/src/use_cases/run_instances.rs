@@ -11,6 +11,7 @@ use crate::{
     placing::{self, Hosts, Wanted},
     tokens::Ticket,
     use_cases::{
+        admit::{Size, admit},
         check_names, disks, images,
         place::{Place, find_place},
     },
@@ -94,7 +95,7 @@ fn accept(
         return Ok(Accepted::Former(ids));
     }
     let (least, amount) = check_amount(command.amount, command.min_amount)?;
-    let template = judge(transaction, command, received_ns)?;
+    let mut template = judge(transaction, command, received_ns)?;
     let disks_each =
         template.command.data_disks.len() + usize::from(template.system_disk.is_some());
     let count = usize::try_from(amount).unwrap_or(usize::MAX);
@@ -113,6 +114,12 @@ fn accept(
         limits.max_disks,
     )?;
     check_existing_disks(transaction, &template.command)?;
+    let size = Size {
+        vcpus: template.vcpus,
+        memory: template.memory,
+        system_disk: template.system_disk,
+    };
+    admit(transaction, &mut template.command, &size)?;
     // Defaults may be made here; a request that fails takes them back with everything else.
     let mut place = find_place(transaction, &template.command)?;
 

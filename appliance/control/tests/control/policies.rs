@@ -430,3 +430,57 @@ async fn swaps_under_load_lose_no_request() {
     assert!(deciders.is_subset(&allowed), "{deciders:?}");
     assert!(!deciders.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_admission_policy_refuses_in_its_own_words_or_amends() {
+    let world = World::new();
+    let control = world.start().await;
+    let image = image(&control).await.id;
+    install(&control, "two", "admission two").await;
+    install(&control, "label", "admission label").await;
+    install(&control, "odd", "admission odd").await;
+    activate(&control, "two").await;
+    run_one(&control, image).await;
+    let mut command = one(image);
+    command.amount = 2;
+    let refused = control.run_instances(command.clone()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Denied);
+    assert_eq!(refused.code(), "OperationDenied.AdmissionPolicy");
+    assert_eq!(refused.message(), "Two instances are enough.");
+    assert!(refused.next_step().unwrap().contains("two@1"));
+    let all = control.instances(&Default::default()).await.unwrap();
+    assert_eq!(all.len(), 1, "nothing was made");
+    run_one(&control, image).await;
+
+    activate(&control, "label").await;
+    let amended = control.run_instances(one(image)).await.unwrap().remove(0);
+    assert_eq!(amended.tags["team"], "a");
+    assert!(amended.deletion_protection);
+    // One that changes what it must not has failed: the request is let in as it is.
+    activate(&control, "odd").await;
+    let plain = control.run_instances(one(image)).await.unwrap().remove(0);
+    assert!(plain.tags.is_empty() && !plain.deletion_protection);
+
+    let canary = control.give_policy_role(named("two"), PolicyRole::Canary(10));
+    assert_eq!(canary.await.unwrap_err().field(), Some("canary_percent"));
+    control
+        .give_policy_role(named("two"), PolicyRole::Shadow)
+        .await
+        .unwrap();
+    let mut stopped = one(image);
+    stopped.start = false;
+    control.run_instances(stopped).await.unwrap();
+    until(|| async { control.policy_shadow(named("two")).await.unwrap().compared == 1 }).await;
+    let report = control.policy_shadow(named("two")).await.unwrap();
+    assert!(matches!(
+        &report.differences[0],
+        PolicyDifference::Admission { active, other, .. } if active == "admit" && other == "refuse: too-many"
+    ));
+    let replay = control
+        .replay_policy(named("two"), ReplayPeriod::default())
+        .await;
+    assert_eq!(
+        replay.unwrap_err().code(),
+        "OperationUnsupported.PolicyReplay"
+    );
+}

@@ -1,7 +1,8 @@
 //! What components under test are asked, and where.
 
-pub use crate::text::{billing, scheduler};
+pub use crate::text::{BillingExports, billing, billing_with, scheduler};
 
+use crate::text::{COMMON, component};
 use placement::{HostRow, HostTable, PlacementRequest};
 use plugin_host::{Limits, Parameters, PluginHost};
 use std::{
@@ -85,6 +86,17 @@ pub fn verdicts(hosts: u32, code: u8, score: f64) -> String {
         r#"(data (i32.const 2048) "{answer}") (data (i32.const 3000) "{codes}") (data (i32.const 4096) "{}")"#,
         scores.repeat(8)
     )
+}
+
+/// An admission policy whose `admit` runs `body`; `more` comes before it.
+pub fn admission(more: &str, body: &str) -> Vec<u8> {
+    let name = "ashlar:policy/admitting@0.3.0";
+    let module = format!(
+        r#"(module {more} {COMMON}
+          (func (export "{name}#check-configuration") (param i32 i32) (result i32) (i32.const 1024))
+          (func (export "{name}#admit") (param i32) (result i32) {body}))"#
+    );
+    component("admission", &module)
 }
 
 /// A small instance.

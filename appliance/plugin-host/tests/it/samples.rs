@@ -1,6 +1,13 @@
-//! The sample policies, as they are built, say what the built-in policies say.
+//! The sample policies, as they are built: the basic ones say what the built-in policies say, the others what their pages say.
 
-use crate::components::{Host, hosts, parameters, request};
+use crate::{
+    components::{Host, hosts, parameters, request},
+    questions::{debt, instances, leases, now, offers, purchase, term},
+};
+use billing::{
+    ArrearsStep, ChargeType, CommercialPolicy, Period, Quote, Renewal, StandardTerms, StockNeed,
+};
+use instance::admission::{AdmissionPolicy, Answer, Holdings};
 use ledger::{PriceList, Prices, RatingInput, RatingPolicy, Usage};
 use placement::{
     BuiltIn, DeploymentSet, HostRow, HostTable, PlacementRequest, SchedulingPolicy,
@@ -25,8 +32,10 @@ fn sample(name: &str) -> Vec<u8> {
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/ashlar/plugins"),
         PathBuf::from,
     );
-    let path = folder.join(format!("{name}.wasm"));
-    std::fs::read(&path).unwrap_or_else(|error| {
+    let name = format!("{name}.wasm");
+    let paths = [folder.join(&name), folder.join("other").join(&name)];
+    let path = paths.iter().find(|path| path.exists()).unwrap_or(&paths[0]);
+    std::fs::read(path).unwrap_or_else(|error| {
         panic!(
             "{}: {error}; build the sample policies with `cargo xtask targets`",
             path.display()
@@ -310,4 +319,260 @@ fn a_kept_instance_answers_like_a_full_scan_and_like_a_new_instance() {
         });
         outcome.unwrap();
     }
+}
+
+/// Whatever is bought: a policy that only rates quotes what the standard terms quote, and follows the rules in the rest.
+#[test]
+fn a_policy_that_only_rates_makes_the_built_in_commercial_decisions() {
+    let (host, bytes) = (host(), sample("billing-payg"));
+    let period = prop_oneof![
+        (1_u8..=4).prop_map(Period::weeks),
+        (1_u8..=60).prop_map(Period::months),
+        (1_u8..=5).prop_map(Period::years),
+    ];
+    let charge = prop_oneof![
+        Just(ChargeType::PayAsYouGo),
+        period.prop_map(|period| ChargeType::Subscription {
+            period: period.unwrap()
+        }),
+        (option::of(a_price()), option::of(a_price()))
+            .prop_map(|(limit, market)| ChargeType::Preemptible { limit, market }),
+    ];
+    let cases = (prices(), charge, 1_u32..100, 1_u64..1000);
+    let outcome = runner().run(&cases, |(prices, charge, count, gib)| {
+        let list = PriceList::new(prices).unwrap();
+        let parameters = list.parameters().into_iter().collect();
+        let policy = host
+            .host
+            .load_billing("sample", &bytes, &parameters)
+            .unwrap();
+        let mut asked = purchase();
+        asked.instance_type = "type-a".to_owned();
+        asked.charge = charge;
+        asked.count = count;
+        asked.disks[0].size = ByteCount::from_gib(gib);
+        let standard = StandardTerms::new(list);
+        let said = policy.quote(Currency::CNY, &asked);
+        prop_assert_eq!(said, standard.quote(Currency::CNY, &asked));
+        prop_assert_eq!(policy.renewal(&term()), standard.renewal(&term()));
+        prop_assert_eq!(policy.arrears(&debt()), standard.arrears(&debt()));
+        let need = StockNeed::default();
+        let order = policy.preempt(&leases(), need, now());
+        prop_assert_eq!(order, standard.preempt(&leases(), need, now()));
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+/// Six hosts in three zones.
+fn zones() -> HostTable {
+    let host = |id: u32| {
+        let zone = ["zone-a", "zone-b", "zone-c"][usize::try_from(id % 3).unwrap()];
+        HostRow::new(
+            HostId::generate(id.into()),
+            zone,
+            16,
+            ByteCount::from_gib(64),
+        )
+    };
+    HostTable::new((0..6).map(host).collect()).unwrap()
+}
+
+/// How many of these places are in each zone.
+fn by_zone(hosts: &HostTable, places: &[Option<usize>]) -> Vec<usize> {
+    let zone = |place: &Option<usize>| hosts.columns().zone[place.unwrap()];
+    let zones: Vec<u32> = places.iter().map(zone).collect();
+    let of = |wanted: u32| zones.iter().filter(|zone| **zone == wanted).count();
+    (0..3).map(of).collect()
+}
+
+#[test]
+fn spread_domains_gives_each_zone_and_each_host_as_many_members_of_a_set() {
+    let host = host();
+    let policy = host
+        .host
+        .load_scheduler(
+            "sample",
+            &sample("scheduler-spread-domains"),
+            &parameters(&[("max-skew", "1")]),
+        )
+        .unwrap();
+    let hosts = zones();
+    let member = |id: u128| PlacementRequest {
+        instance: InstanceId::generate(id),
+        deployment_set: Some(DeploymentSet {
+            id: "ds-1".to_owned(),
+            max_per_host: 2,
+        }),
+        ..request()
+    };
+    let requests: Vec<PlacementRequest> = (0..6).map(member).collect();
+    let places = policy.place(&requests, &hosts).unwrap();
+    assert_eq!(by_zone(&hosts, &places), [2, 2, 2]);
+    let mut used: Vec<usize> = places.into_iter().flatten().collect();
+    used.sort_unstable();
+    assert_eq!(used, [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn carbon_aware_fills_the_clean_zone_first() {
+    let host = host();
+    let power = [
+        ("carbon.zone-a", "500"),
+        ("carbon.zone-b", "20"),
+        ("carbon.zone-c", "500"),
+        ("weight-carbon", "4"),
+    ];
+    let policy = host
+        .host
+        .load_scheduler(
+            "sample",
+            &sample("scheduler-carbon-aware"),
+            &parameters(&power),
+        )
+        .unwrap();
+    let hosts = zones();
+    let one = |id: u128| PlacementRequest {
+        instance: InstanceId::generate(id),
+        ..request()
+    };
+    // Two hosts of the clean zone take eight each.
+    let requests: Vec<PlacementRequest> = (0..18).map(one).collect();
+    let places = policy.place(&requests, &hosts).unwrap();
+    assert_eq!(by_zone(&hosts, &places[..16]), [0, 16, 0]);
+    assert_eq!(by_zone(&hosts, &places)[1], 16);
+}
+
+/// An hour or more of an instance of 4 vCPUs and 16 GiB.
+fn hours(hours: u64) -> RatingInput {
+    RatingInput {
+        interval: UsageId::generate(1),
+        usage: Usage::InstanceRunning {
+            instance: InstanceId::generate(1),
+            instance_type: "ecs.g6.xlarge".to_owned(),
+            vcpus: 4,
+            memory: ByteCount::from_gib(16),
+        },
+        from: Timestamp::UNIX_EPOCH,
+        seconds: hours * 3600,
+    }
+}
+
+fn total(quote: &Quote) -> String {
+    quote.total().unwrap().amount.normalize().to_string()
+}
+
+#[test]
+fn tiered_prices_begin_after_the_free_quota() {
+    let host = host();
+    let tiers = [
+        ("currency", "CNY"),
+        ("tiers.vcpu", "0: 0.10; 100: 0.05"),
+        ("free.vcpu", "40"),
+    ];
+    let policy = host
+        .host
+        .load_billing("sample", &sample("billing-tiered"), &parameters(&tiers))
+        .unwrap();
+    let usage = [10, 20, 60].map(hours);
+    let prices = policy.rate(Currency::CNY, &usage).unwrap();
+    let prices: Vec<String> = prices
+        .iter()
+        .map(|price| price.amount.normalize().to_string())
+        .collect();
+    // 240 vCPU-hours: 40 free, 100 at 0.10, 100 at 0.05.
+    assert_eq!(prices, ["0", "4", "15"]);
+    let quote = policy.quote(Currency::CNY, &purchase()).unwrap();
+    assert_eq!(total(&quote), "0.4");
+    assert!(quote.lines[0].item.contains("beyond the free quota"));
+}
+
+#[test]
+fn committed_use_is_cheaper_and_ends() {
+    let host = host();
+    let commitment = [
+        ("currency", "CNY"),
+        ("vcpu", "0.10"),
+        ("memory-gib", "0.05"),
+        ("disk-gib", "0"),
+        ("committed-vcpus", "2"),
+        ("committed-memory-gib", "8"),
+        ("discount", "0.5"),
+        ("until", "1970-01-02"),
+    ];
+    let policy = host
+        .host
+        .load_billing(
+            "sample",
+            &sample("billing-committed-use"),
+            &parameters(&commitment),
+        )
+        .unwrap();
+    let prices = policy.rate(Currency::CNY, &[hours(1), hours(25)]).unwrap();
+    // 1.2 on demand, of which half is committed; a day of that, and an hour after it.
+    assert_eq!(prices[0].amount.normalize().to_string(), "0.9");
+    assert_eq!(prices[1].amount.normalize().to_string(), "22.8");
+    let quote = policy.quote(Currency::CNY, &purchase()).unwrap();
+    assert_eq!(total(&quote), "0.6");
+    assert_eq!(
+        quote.lines[0].discount.as_deref(),
+        Some("committed use, 50 % off")
+    );
+    let mut late = term();
+    assert!(matches!(
+        policy.renewal(&late).unwrap(),
+        Renewal::Renew { .. }
+    ));
+    late.expires = Timestamp::from_unix_millis(48 * 3_600_000).unwrap();
+    assert!(matches!(
+        policy.renewal(&late).unwrap(),
+        Renewal::Refuse { .. }
+    ));
+    assert_eq!(policy.arrears(&debt()), Ok(ArrearsStep::Wait));
+}
+
+#[test]
+fn guard_rails_refuse_and_fill_in() {
+    let host = host();
+    let rails = [
+        ("max-account-vcpus", "8"),
+        ("required-tags", "team"),
+        ("default-tag.cost-centre", "42"),
+        ("disk-category", "cloud_essd"),
+    ];
+    let policy = host
+        .host
+        .load_admission(
+            "sample",
+            &sample("admission-guard-rails"),
+            &parameters(&rails),
+        )
+        .unwrap();
+    let admit = |vcpus: u32| {
+        let holdings = Holdings {
+            vcpus,
+            ..Holdings::default()
+        };
+        policy.admit(&instances(), &holdings, &offers()).unwrap()
+    };
+    let Answer::Amend(amendment) = admit(6) else {
+        panic!("it is amended");
+    };
+    assert_eq!(
+        amendment.add_tags,
+        [("cost-centre".to_owned(), "42".to_owned())]
+    );
+    assert_eq!(amendment.disk_category.as_deref(), Some("cloud_essd"));
+    let Answer::Refuse { reason, message } = admit(7) else {
+        panic!("it is refused");
+    };
+    assert_eq!(reason, "account-limit");
+    assert!(message.contains("may have 8 vCPUs; it has 7"), "{message}");
+    let wrong = parameters(&[("max-vcpus", "many")]);
+    let error = host
+        .host
+        .load_admission("sample", &sample("admission-guard-rails"), &wrong)
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("`max-vcpus` is `many`"));
 }

@@ -21,7 +21,7 @@ pub fn component(world: &str, module: &str) -> Vec<u8> {
 
 /// What every core module needs: memory, an allocator that never frees, and `check-configuration` that finds all well.
 /// Address 1024 holds an `ok` without a value.
-const COMMON: &str = r#"
+pub const COMMON: &str = r#"
   (memory (export "memory") 2)
   (global $free (mut i32) (i32.const 8192))
   (func (export "cabi_realloc") (param $old i32) (param $was i32) (param $align i32) (param $size i32) (result i32)
@@ -71,7 +71,7 @@ pub fn scheduler_with(exports: &Exports<'_>) -> Vec<u8> {
         filter_and_score,
         place,
     } = exports;
-    let name = "ashlar:policy/scheduling@0.2.0";
+    let name = "ashlar:policy/scheduling@0.3.0";
     let module = format!(
         r#"(module {more} {COMMON}
           (func (export "{name}#check-configuration") (param i32 i32) (result i32) {check_configuration})
@@ -83,13 +83,48 @@ pub fn scheduler_with(exports: &Exports<'_>) -> Vec<u8> {
     component("scheduler", &module)
 }
 
-/// A billing policy whose `rate` runs `body`.
+/// A billing policy whose `rate` runs `body`. It makes no commercial decision.
 pub fn billing(more: &str, body: &str) -> Vec<u8> {
+    billing_with(&BillingExports {
+        more,
+        rate: body,
+        quote: "unreachable",
+        renewal: "unreachable",
+        arrears: "unreachable",
+        preempt: "unreachable",
+    })
+}
+
+/// The bodies of a billing policy's exports; each leaves the address of its answer on the stack.
+pub struct BillingExports<'a> {
+    pub more: &'a str,
+    pub rate: &'a str,
+    pub quote: &'a str,
+    pub renewal: &'a str,
+    pub arrears: &'a str,
+    pub preempt: &'a str,
+}
+
+/// A billing policy of these bodies.
+pub fn billing_with(exports: &BillingExports<'_>) -> Vec<u8> {
+    let BillingExports {
+        more,
+        rate,
+        quote,
+        renewal,
+        arrears,
+        preempt,
+    } = exports;
+    let (rating, commerce) = ("ashlar:policy/rating@0.3.0", "ashlar:policy/commerce@0.3.0");
+    let debt = "i32 i32 i32 i32 i32 i32 i32 i32 i64 i32 i32 i32 i64 i32 i64";
     let module = format!(
         r#"(module {more} {COMMON}
-          (func (export "ashlar:policy/rating@0.2.0#check-configuration") (param i32 i32) (result i32)
-            (i32.const 1024))
-          (func (export "ashlar:policy/rating@0.2.0#rate") (param i32 i32 i32 i32 i32 i32) (result i32) {body}))"#
+          (func (export "{rating}#check-configuration") (param i32 i32) (result i32) (i32.const 1024))
+          (func (export "{rating}#rate") (param i32 i32 i32 i32 i32 i32) (result i32) {rate})
+          (func (export "{commerce}#quote") (param i32) (result i32) {quote})
+          (func (export "{commerce}#renewal") (param i32) (result i32) {renewal})
+          (func (export "{commerce}#arrears") (param {debt}) (result i32) {arrears})
+          (func (export "{commerce}#preempt") (param i32 i32 i32 i32 i32 i64 i64) (result i32) {preempt}))"#
     );
     component("billing", &module)
 }

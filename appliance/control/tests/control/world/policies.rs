@@ -1,9 +1,13 @@
-//! Policies whose components are a word or two: `scheduler spread`, `scheduler refuse`, `scheduler fail`, `billing 0.02`.
+//! Policies whose components are a word or two: `scheduler spread`, `scheduler refuse`, `scheduler fail`, `billing 0.02`,
+//! `admission two`, `admission label`, `admission odd`.
 
 use super::World;
 use control::{
     model::{ComponentInfo, PolicyKind, PolicyStatus},
     ports::{LoadedPolicy, Policies, PortError, PortErrorKind, PortResult},
+};
+use instance::admission::{
+    AdmissionPolicy, Admitter, Amendment, Answer, Holdings, InstancesRequest, Offers,
 };
 use ledger::{PriceList, Prices, Rater, RatingInput, RatingPolicy};
 use placement::{
@@ -67,6 +71,38 @@ impl RatingPolicy for Named<PriceList> {
     }
 }
 
+impl AdmissionPolicy for Named<String> {
+    fn identity(&self) -> PolicyIdentity {
+        self.identity.clone()
+    }
+
+    fn admit(
+        &self,
+        request: &InstancesRequest,
+        holdings: &Holdings,
+        _: &Offers,
+    ) -> Result<Answer, PolicyFailure> {
+        let amend = |amendment| Ok(Answer::Amend(amendment));
+        match self.policy.as_str() {
+            "two" if holdings.instances + request.count <= 2 => Ok(Answer::Admit),
+            "two" => Ok(Answer::Refuse {
+                reason: "too-many".to_owned(),
+                message: "Two instances are enough.".to_owned(),
+            }),
+            "label" => amend(Amendment {
+                name: request.name.is_none().then(|| "named".to_owned()),
+                add_tags: vec![("team".to_owned(), "a".to_owned())],
+                deletion_protection: Some(true),
+                ..Amendment::default()
+            }),
+            _ => amend(Amendment {
+                zone: Some("nowhere".to_owned()),
+                ..Amendment::default()
+            }),
+        }
+    }
+}
+
 fn prices(cent: &str) -> PriceList {
     let price = cent.parse().unwrap();
     PriceList::new(Prices {
@@ -121,6 +157,7 @@ impl Policies for World {
         let kind = match component.split(|byte| *byte == b' ').next() {
             Some(b"scheduler") => PolicyKind::Scheduler,
             Some(b"billing") => PolicyKind::Billing,
+            Some(b"admission") => PolicyKind::Admission,
             _ => return Err(no_policy()),
         };
         Ok(ComponentInfo {
@@ -151,6 +188,11 @@ impl Policies for World {
                 let policy = prices(cent);
                 let rater = Rater::new(Arc::new(Named { identity, policy }), prices("0.01"));
                 return Ok(LoadedPolicy::Billing(rater));
+            }
+            ("admission", does) => {
+                let policy = does.to_owned();
+                let policy = Arc::new(Named { identity, policy });
+                return Ok(LoadedPolicy::Admission(Admitter::new(policy)));
             }
             (_, "refuse") => Places::Nowhere,
             (_, "fail") => Places::Badly,

@@ -1,0 +1,105 @@
+//! Asking the admission policy about a request that sizes and quotas let in.
+
+use crate::{
+    ControlError, ErrorKind, Result,
+    commands::{DataDisk, RunInstances},
+    core::{Transaction, sentence},
+    model::{EventSubject, Instance, PolicyKind},
+    placing::CUSTOM_TYPE,
+    reconcile::DISK_CATEGORY,
+};
+use instance::admission::{Answer, DiskRequest, Holdings, InstancesRequest, Offers};
+use types::ByteCount;
+
+/// The size that was judged of each instance.
+pub(super) struct Size {
+    pub(super) vcpus: u32,
+    pub(super) memory: ByteCount,
+    pub(super) system_disk: Option<ByteCount>,
+}
+
+/// Has the policy let the request in: as it is, or changed. A refusal is the policy's own, in its words.
+pub(super) fn admit(
+    transaction: &mut Transaction<'_>,
+    command: &mut RunInstances,
+    size: &Size,
+) -> Result<()> {
+    let core = transaction.core();
+    let in_force = core.policies.in_force();
+    let request = request(core.settings.account.clone(), command, size);
+    let holdings = holdings(&transaction.list::<Instance>()?);
+    let offers = Offers {
+        zones: vec![core.settings.zone.clone()],
+        disk_categories: vec![DISK_CATEGORY.to_owned()],
+    };
+    let decided = in_force.admitter().decide(&request, &holdings, &offers);
+    let policy = decided.policy.name;
+    core.policies
+        .shadow_admission(&request, &holdings, &offers, &decided.answer);
+    match decided.answer {
+        Answer::Admit => Ok(()),
+        Answer::Refuse { reason, message } => {
+            tracing::info!(policy, reason, "a request to run instances is refused");
+            let error = ControlError::new(
+                ErrorKind::Denied,
+                "OperationDenied.AdmissionPolicy",
+                sentence(message.trim_end_matches('.')),
+            );
+            Err(error.with_next_step(format!(
+                "Ask for what the policy {policy} lets in; it refuses for `{reason}`."
+            )))
+        }
+        // The zone and the category of disks on offer are those that instances get anyhow.
+        Answer::Amend(amendment) => {
+            let amended = amendment.apply(&request);
+            command.name = amended.name;
+            command.tags = amended.tags;
+            command.deletion_protection = amended.deletion_protection;
+            let message = format!("policy {policy} amends a request to run instances");
+            transaction.event(EventSubject::Policy(PolicyKind::Admission), message);
+            Ok(())
+        }
+    }
+}
+
+fn request(account: types::AccountId, command: &RunInstances, size: &Size) -> InstancesRequest {
+    let new_disk = |disk: &DataDisk| match disk {
+        DataDisk::New { size, .. } => Some(*size),
+        DataDisk::Existing(_) => None,
+    };
+    let sizes = size
+        .system_disk
+        .into_iter()
+        .chain(command.data_disks.iter().filter_map(new_disk));
+    let disk = |size| DiskRequest {
+        category: DISK_CATEGORY.to_owned(),
+        size,
+    };
+    InstancesRequest {
+        account,
+        instance_type: command
+            .instance_type
+            .clone()
+            .unwrap_or_else(|| CUSTOM_TYPE.to_owned()),
+        vcpus: size.vcpus,
+        memory: size.memory,
+        disks: sizes.map(disk).collect(),
+        count: command.amount,
+        image: command.image,
+        name: command.name.clone(),
+        tags: command.tags.clone(),
+        zone: None,
+        spot: false,
+        deletion_protection: command.deletion_protection,
+    }
+}
+
+fn holdings(instances: &[Instance]) -> Holdings {
+    let mut holdings = Holdings::default();
+    for instance in instances {
+        holdings.instances = holdings.instances.saturating_add(1);
+        holdings.vcpus = holdings.vcpus.saturating_add(instance.vcpus);
+        holdings.memory = holdings.memory + instance.memory;
+    }
+    holdings
+}
