@@ -67,6 +67,7 @@ impl Control {
             let name = match policy.kind {
                 PolicyKind::Scheduler => "scheduler",
                 PolicyKind::Billing => "billing",
+                PolicyKind::Admission => "admission",
             };
             let why = || {
                 policy
