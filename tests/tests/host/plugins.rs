@@ -205,16 +205,18 @@ fn hosts_that_ask_for_signatures_install_nothing_without() -> Result<()> {
     let keys = folder.path().join("keys");
     fs::write(&keys, ours.pk.to_base64())?;
     let site = Site::new(&["--policy-keys", keys.to_str().context("not UTF-8")?])?;
-    let signature = |pair: &minisign::KeyPair| -> Result<String> {
+    let signature = |name: &str, pair: &minisign::KeyPair| -> Result<String> {
         let bytes = std::io::Cursor::new(&bytes);
         let signed = minisign::sign(None, &pair.sk, bytes, Some("by us"), None)?;
-        site.file("signature", signed.into_string().as_bytes())
+        site.file(name, signed.into_string().as_bytes())
     };
+    let by_them = signature("theirs.minisig", &theirs)?;
+    let by_us = signature("ours.minisig", &ours)?;
     let install = ["plugins", "install", "basic", module];
     site.refused(&install, "InvalidParameter", &["no signature", "minisign"])?;
-    let signed_by_them = [&install[..], &["--signature", &signature(&theirs)?]].concat();
+    let signed_by_them = [&install[..], &["--signature", &by_them]].concat();
     site.refused(&signed_by_them, "InvalidParameter", &["trusted key"])?;
-    let signed_by_us = [&install[..], &["--signature", &signature(&ours)?]].concat();
+    let signed_by_us = [&install[..], &["--signature", &by_us]].concat();
     let installed = site.host.cli(&signed_by_us)?;
     ensure!(installed["author"] == "by us", "{installed}");
     Ok(())
