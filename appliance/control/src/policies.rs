@@ -19,7 +19,7 @@ use instance::admission::{Admitter, Answer, Holdings, InstancesRequest, Offers};
 use ledger::{Rater, RatingInput};
 use placement::Scheduler;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
@@ -27,7 +27,8 @@ use std::{
     time::{Duration, Instant},
 };
 use types::{
-    AccountId, Decided, InstanceId, ModuleDigest, Money, PolicyFailure, Sha256Digest, Timestamp,
+    AccountId, Currency, Decided, InstanceId, ModuleDigest, Money, PolicyFailure, Sha256Digest,
+    Timestamp,
 };
 
 /// So many comparisons with a shadow may wait at a time; those that come then are skipped.
@@ -95,6 +96,11 @@ impl InForce {
     /// Who lets requests in. It has no canary: requests have no ids to choose by.
     pub(crate) fn admitter(&self) -> &Admitter {
         &self.admitters.active
+    }
+
+    /// The currency of the prices in force.
+    pub(crate) fn currency(&self) -> Currency {
+        self.raters.active.currency()
     }
 
     /// Every policy that sets prices, and for which resources.
@@ -354,6 +360,41 @@ impl Board {
             }
         }
     }
+}
+
+/// Every policy that may have set one of these prices and is still here: those in force, what the daemon was started with, and installed
+/// ones. Blocks while those are loaded.
+pub(crate) fn raters_of(core: &Core, charges: &[Charge]) -> Result<Vec<Rater>> {
+    let in_force = core.policies.in_force();
+    let mut raters: Vec<Rater> = in_force
+        .raters()
+        .into_iter()
+        .map(|(rater, _)| rater.clone())
+        .collect();
+    raters.push(core.ports.policies.rater());
+    let names: BTreeSet<&str> = charges
+        .iter()
+        .map(|charge| charge.policy.as_str())
+        .collect();
+    for name in names {
+        let Ok(revision) = name.parse::<PolicyRevision>() else {
+            continue;
+        };
+        if raters.iter().any(|rater| rater.identity().name == name) {
+            continue;
+        }
+        let Some(policy) = core.get::<Policy>(&revision)? else {
+            continue;
+        };
+        match load(core, &policy).map(rater) {
+            Ok(rater) => raters.extend(rater),
+            Err(error) => {
+                let why = error.chain();
+                tracing::warn!(policy = %policy.id, error = why, "its prices cannot be checked: it cannot be loaded");
+            }
+        }
+    }
+    Ok(raters)
 }
 
 /// Loads an installed policy. Blocks.

@@ -8,10 +8,11 @@ use crate::{
     model::{
         Bill, BillState, Disk, Instance, Replay, ReplayDifference, ReplayKind, State, Verification,
     },
+    policies,
     records::{ChargeRecord, EntryRecord, InvoiceRecord, OwnerRecord, SettlementRecord},
 };
 use billing::{Books, Evidence, Invoice, Replayed, Settlement, UsedSpan, Violation, ViolationKind};
-use ledger::{Audit, Charge, Entry, UsageKey};
+use ledger::{Audit, Charge, Entry, Rater, RatingPolicy, UsageKey};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -64,7 +65,7 @@ impl Which {
         let currency = selector.currency;
         Self {
             account: account.unwrap_or(&core.settings.account).clone(),
-            currency: currency.unwrap_or_else(|| core.ports.policies.rater().currency()),
+            currency: currency.unwrap_or_else(|| core.policies.in_force().currency()),
             month: selector.month,
         }
     }
@@ -215,11 +216,12 @@ fn verify(core: &Core) -> Result<Verification> {
     let (metered, records) = core.metered(|now| Ok((now, Records::read(core)?)))?;
     let (invoices, mut altered) = readable(&records);
     let closed = records.invoices.values().map(|record| record.closed_at);
-    let rater = core.ports.policies.rater();
+    let raters = policies::raters_of(core, &records.charges)?;
+    let raters: Vec<&dyn RatingPolicy> = raters.iter().flat_map(Rater::policies).collect();
     let report = billing::verify(&Evidence {
         entries: &records.entries,
         charges: &records.charges,
-        policies: &rater.policies(),
+        policies: &raters,
         history: &history(&records),
         slack: Duration::ZERO,
         owners: &records.owners,
@@ -342,7 +344,7 @@ fn replay(core: &Core, which: &Which) -> Result<Replay> {
     if let Some(record) = kept {
         differences.extend(compare(record, &invoice)?);
     }
-    let prices = price_again(core, &records, &replayed);
+    let prices = price_again(core, &records, &replayed)?;
     let wrong = prices
         .violations
         .into_iter()
@@ -436,7 +438,7 @@ fn compare(record: &InvoiceRecord, expected: &Invoice) -> Result<Vec<ReplayDiffe
 }
 
 /// Prices again, from their beginning, the runs of charges that the month's settlements have a part of.
-fn price_again(core: &Core, records: &Records, replayed: &Replayed) -> billing::Report {
+fn price_again(core: &Core, records: &Records, replayed: &Replayed) -> Result<billing::Report> {
     let settled: BTreeSet<ChargeId> = named(&replayed.settlements).collect();
     let intervals: BTreeSet<UsageId> = records
         .charges
@@ -446,7 +448,9 @@ fn price_again(core: &Core, records: &Records, replayed: &Replayed) -> billing::
         .collect();
     let mut segments = Audit::of(&records.entries, &records.charges).segments;
     segments.retain(|segment| intervals.contains(&segment.input.interval));
-    billing::reprice(&segments, &core.ports.policies.rater().policies())
+    let raters = policies::raters_of(core, &records.charges)?;
+    let raters: Vec<&dyn RatingPolicy> = raters.iter().flat_map(Rater::policies).collect();
+    Ok(billing::reprice(&segments, &raters))
 }
 
 fn unknown(which: &Which) -> ControlError {

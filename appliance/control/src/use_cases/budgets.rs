@@ -82,7 +82,7 @@ fn judge(core: &Core, account: &AccountId, command: SetBudget) -> Result<BudgetR
         );
         return Err(ControlError::invalid("name", message));
     }
-    let charged = core.ports.policies.rater().currency();
+    let charged = core.policies.in_force().currency();
     let currency = command.currency.unwrap_or(charged);
     if currency != charged {
         let message =

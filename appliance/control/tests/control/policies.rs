@@ -483,3 +483,31 @@ async fn an_admission_policy_refuses_in_its_own_words_or_amends() {
         "OperationUnsupported.PolicyReplay"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn prices_of_a_policy_that_was_active_once_are_checked_as_long_as_it_is_installed() {
+    let world = World::new();
+    let control = world.start().await;
+    let image = image(&control).await.id;
+    install(&control, "dear", "billing 0.05").await;
+    run_one(&control, image).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    control.meter_now().await.unwrap();
+    activate(&control, "dear").await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    control.meter_now().await.unwrap();
+    control.roll_back_policy(PolicyKind::Billing).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let verified = control.verify_bills().await.unwrap();
+    assert!(verified.violations.is_empty(), "{:?}", verified.violations);
+    assert!(verified.unpriced.is_empty(), "{:?}", verified.unpriced);
+    let charges = control.charges(&Default::default()).await.unwrap();
+    assert!(charges.iter().any(|charge| charge.policy == "dear@1"));
+    control.remove_policy(named("dear")).await.unwrap();
+    let verified = control.verify_bills().await.unwrap();
+    assert!(verified.violations.is_empty(), "{:?}", verified.violations);
+    assert!(
+        !verified.unpriced.is_empty(),
+        "nobody can say what it would cost"
+    );
+}
