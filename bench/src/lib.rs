@@ -5,7 +5,9 @@
 //! tells how much of a difference is noise.
 
 use anyhow::{Context, Result};
+use plugin_host::PluginHost;
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 
 /// Writes the figures of a measurement where its caller wants them.
 ///
@@ -17,6 +19,19 @@ pub fn keep(figures: &Value) -> Result<()> {
     };
     std::fs::write(&file, figures.to_string())
         .with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// The sample policy of that name, from the folder that ASHLAR_PLUGINS names, else from `target/ashlar/plugins`.
+///
+/// # Errors
+/// It was not built, or cannot be read.
+pub fn component(host: &PluginHost, name: &str) -> Result<Vec<u8>> {
+    let folder = std::env::var_os("ASHLAR_PLUGINS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ashlar/plugins"),
+        PathBuf::from,
+    );
+    host.read(&folder.join(format!("{name}.wasm")))
+        .context("build the sample policies with `cargo xtask targets`")
 }
 
 /// The upper median; NaN when there are no values.

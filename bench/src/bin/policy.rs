@@ -8,15 +8,12 @@
 //! it.
 
 use anyhow::{Context, Result, ensure};
-use bench::median;
+use bench::{component, median};
 use ledger::{PriceList, Prices, RatingInput, RatingPolicy, Usage};
 use placement::{BuiltIn, HostRow, HostTable, PlacementRequest, SchedulingPolicy, Strategy};
 use plugin_host::{Limits, Parameters, PluginHost};
 use serde_json::{Value, json};
-use std::{
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 use types::{ByteCount, Currency, Decimal, HostId, InstanceId, Timestamp, UsageId};
 
 /// Rounds per figure; the sides take turns in each, and the median counts.
@@ -49,15 +46,6 @@ fn main() -> Result<()> {
     }
     figures.push(rating(&host, 1_000)?);
     bench::keep(&json!({ "calls": figures }))
-}
-
-fn component(host: &PluginHost, name: &str) -> Result<Vec<u8>> {
-    let folder = std::env::var_os("ASHLAR_PLUGINS").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ashlar/plugins"),
-        PathBuf::from,
-    );
-    host.read(&folder.join(format!("{name}.wasm")))
-        .context("build the sample policies with `cargo xtask targets`")
 }
 
 /// Hosts of 64 vCPUs and 256 GiB that are taken in all kinds of ways.
