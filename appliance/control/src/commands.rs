@@ -278,7 +278,7 @@ pub struct PolicySelector {
     pub revision: Option<u32>,
 }
 
-/// What of the past a policy is asked about: what was decided, or charged for, in `from..to`.
+/// What of the past a policy is asked about: decisions made in `from..to`, or charges that end after `from` and not after `to`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReplayPeriod {
     /// From when; `None`: from the beginning.

@@ -1,8 +1,11 @@
 //! `ashlar bill`.
 
-use api_types::{Bill, BillFinding, BillLine, BillReplay, BillSummary, BillVerification, Unpriced};
+use api_types::{
+    Bill, BillFinding, BillLine, BillReplay, BillSummary, BillVerification, ReplayPlugin, Unpriced,
+};
 use clap::{Args, Subcommand};
 
+use super::plugins;
 use crate::{
     client::{Client, Error, Query, encode},
     output::{Column, Format, Output, facts, write_out},
@@ -68,6 +71,17 @@ pub enum Bills {
         #[command(flatten)]
         which: Which,
     },
+    /// Compare what was charged in a month with what another policy would have charged
+    #[command(
+        after_help = "Example:\n  ashlar bill diff 2026-01 --policy tiered@2     resource by resource, and in all\n\nNothing changes. Each stretch of use is priced as a whole; settlements and bills are not made again."
+    )]
+    Diff {
+        /// The month, in UTC, such as 2026-01
+        month: types::Month,
+        /// The installed policy: `tiered@3`, or `tiered` for its latest revision
+        #[arg(long, value_name = "NAME")]
+        policy: String,
+    },
 }
 
 /// Which bill.
@@ -122,6 +136,13 @@ impl Bills {
                     "violation",
                     "`ashlar bill replay MONTH` shows what the bill of a month should be; restore a copy of the state folder from before, or find out who changed it",
                 )
+            }
+            Self::Diff { month, policy } => {
+                let period = ReplayPlugin {
+                    from: Some(month.start().to_string()),
+                    to: Some(month.end().to_string()),
+                };
+                plugins::replay(client, output, &policy, &period).await
             }
             Self::Replay { which } => {
                 let path = which.query("/replay").finish();

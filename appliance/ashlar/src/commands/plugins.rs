@@ -57,6 +57,7 @@ pub enum Plugins {
         path: PathBuf,
     },
     /// List the policies: those in force, and those that are installed and wait
+    #[command(visible_alias = "list")]
     Ls,
     /// Show an installed policy: `tiered@3`, or `tiered` for its latest revision
     Show {
@@ -256,10 +257,7 @@ impl Plugins {
                 changed(output, &plugin)
             }
             Self::Replay { name, from, to } => {
-                let path = format!("{}/replay", item(&name));
-                let comparison: PluginComparison =
-                    client.post(&path, &ReplayPlugin { from, to }).await?;
-                output.answer(&comparison, |c| describe_comparison(c, output))
+                replay(client, output, &name, &ReplayPlugin { from, to }).await
             }
             Self::Rollback { kind } => {
                 let which = RollBackPlugin { kind: kind.into() };
@@ -318,6 +316,18 @@ fn built(output: &Output, folder: &Path) -> Result<(), Error> {
 pub async fn list(client: &Client, output: &Output) -> Result<(), Error> {
     let page: Page<Plugin> = client.get("/v1/plugins").await?;
     output.list(&page, &page.items, |p| p.name.clone(), COLUMNS)
+}
+
+/// Asks a policy about a period of the past.
+pub async fn replay(
+    client: &Client,
+    output: &Output,
+    name: &str,
+    period: &ReplayPlugin,
+) -> Result<(), Error> {
+    let path = format!("{}/replay", item(name));
+    let comparison: PluginComparison = client.post(&path, period).await?;
+    output.answer(&comparison, |c| describe_comparison(c, output))
 }
 
 impl Install {

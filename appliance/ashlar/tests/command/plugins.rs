@@ -142,6 +142,18 @@ async fn a_replay_shows_what_would_have_been_otherwise() {
         host.asked()[0].json(),
         json!({"from": "2026-01-01T00:00:00Z"})
     );
+    let text = host
+        .run(&["bill", "diff", "2026-02", "--policy", "tiered"])
+        .await
+        .ok();
+    assert!(text.contains("28.00 by this one"), "{text}");
+    assert_eq!(
+        host.asked()[1].json(),
+        json!({"from": "2026-02-01T00:00:00.000Z", "to": "2026-03-01T00:00:00.000Z"})
+    );
+    host.run(&["bill", "diff", "February", "--policy", "tiered"])
+        .await
+        .failed(2);
 }
 
 #[tokio::test]

@@ -127,8 +127,9 @@ impl ReplayPeriod {
         self.from.is_none_or(|from| time >= from) && self.to.is_none_or(|to| time < to)
     }
 
-    fn overlaps(self, charge: &Charge) -> bool {
-        self.from.is_none_or(|from| charge.to > from) && self.to.is_none_or(|to| charge.from < to)
+    /// As bills count: a charge belongs to where it ends, so that periods side by side have each charge once.
+    fn has(self, charge: &Charge) -> bool {
+        self.from.is_none_or(|from| charge.to > from) && self.to.is_none_or(|to| charge.to <= to)
     }
 }
 
@@ -177,7 +178,7 @@ fn replay_charges(
         .list::<ChargeRecord>()?
         .into_iter()
         .map(|record| record.charge)
-        .filter(|charge| period.overlaps(charge))
+        .filter(|charge| period.has(charge))
         .collect();
     charges.sort_by_key(|charge| (charge.interval, charge.from));
     let mut stretches: Vec<Stretch> = Vec::new();
