@@ -121,17 +121,8 @@ impl HostPolicies {
             error = message,
             "the policy is not in force; the built-in one decides"
         );
-        self.broken.push(PolicyStatus {
-            kind,
-            name: name(file),
-            module_sha256: ModuleDigest::BuiltIn,
-            healthy: false,
-            calls: 0,
-            fallbacks: 0,
-            mean_ns: 0,
-            max_ns: 0,
-            last_error: Some(message),
-        });
+        let status = PolicyStatus::new(kind, name(file), ModuleDigest::BuiltIn);
+        self.broken.push(status.broken(message));
     }
 }
 
@@ -159,17 +150,11 @@ impl Policies for HostPolicies {
                         || policy.name.parse::<PolicyRevision>().is_err())
             };
             if !all.iter().any(is_first) {
-                all.push(PolicyStatus {
+                all.push(PolicyStatus::new(
                     kind,
-                    name: identity.name,
-                    module_sha256: identity.module_sha256,
-                    healthy: true,
-                    calls: 0,
-                    fallbacks: 0,
-                    mean_ns: 0,
-                    max_ns: 0,
-                    last_error: None,
-                });
+                    identity.name,
+                    identity.module_sha256,
+                ));
             }
         }
         all

@@ -230,17 +230,9 @@ impl Board {
     fn note_broken(&self, policy: &Policy, error: &crate::ports::PortError) {
         let why = error.chain().to_string();
         tracing::error!(policy = %policy.id, error = why, "the policy is not in force: it cannot be loaded");
-        lock(&self.broken).push(PolicyStatus {
-            kind: policy.kind,
-            name: policy.id.to_string(),
-            module_sha256: ModuleDigest::Sha256(policy.module_sha256),
-            healthy: false,
-            calls: 0,
-            fallbacks: 0,
-            mean_ns: 0,
-            max_ns: 0,
-            last_error: Some(why),
-        });
+        let module = ModuleDigest::Sha256(policy.module_sha256);
+        let status = PolicyStatus::new(policy.kind, policy.id.to_string(), module);
+        lock(&self.broken).push(status.broken(why));
     }
 
     /// A new shadow is compared from the beginning.

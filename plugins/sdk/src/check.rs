@@ -20,7 +20,7 @@ use crate::{
         Admission, Amendment, Disk, Holdings, InstancesRequest, Offers, Tag, Verdict as Admitted,
     },
     billing::{Billing, DiskUsage, InstanceUsage, OtherUsage, Usage, UsageInterval},
-    scheduler::{DeploymentSet, HostTable, Index, PlacementRequest, Scheduler, Verdict},
+    scheduler::{DeploymentSet, HostTable, Index, PlacementRequest, Scheduler, Verdict, highest},
 };
 use alloc::{format, string::ToString, vec::Vec};
 
@@ -86,7 +86,7 @@ pub fn scheduler<P: Scheduler>(parameters: &[(&str, &str)]) {
             let found = Index::new(&hosts).best(by_capacity, &request, &hosts, &full);
             assert_eq!(
                 found,
-                best(&verdicts),
+                highest(&verdicts),
                 "situation {seed}: by capacity another host wins than by judging all: does its score go in the direction it prefers?"
             );
         }
@@ -239,18 +239,6 @@ fn configured<P>(
     let configuration = parameters.iter().copied().collect();
     configure(&configuration)
         .unwrap_or_else(|words| panic!("it does not take {parameters:?}: {words}"))
-}
-
-fn best(verdicts: &[Verdict]) -> Option<u32> {
-    let mut best: Option<(f64, usize)> = None;
-    for (host, verdict) in verdicts.iter().enumerate() {
-        if let Verdict::Score(score) = *verdict
-            && best.is_none_or(|(highest, _)| score > highest)
-        {
-            best = Some((score, host));
-        }
-    }
-    best.and_then(|(_, host)| u32::try_from(host).ok())
 }
 
 /// Numbers that look random: SplitMix64.

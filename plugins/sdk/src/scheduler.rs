@@ -86,6 +86,19 @@ pub trait Scheduler: Sized {
     }
 }
 
+/// The position of the highest score, the lowest on a tie.
+pub(crate) fn highest(verdicts: &[Verdict]) -> Option<u32> {
+    let mut best: Option<(f64, usize)> = None;
+    for (host, verdict) in verdicts.iter().enumerate() {
+        if let Verdict::Score(score) = *verdict
+            && best.is_none_or(|(highest, _)| score > highest)
+        {
+            best = Some((score, host));
+        }
+    }
+    best.and_then(|(_, host)| u32::try_from(host).ok())
+}
+
 /// Verdicts as they cross the border.
 #[cfg(any(test, target_arch = "wasm32"))]
 fn columns(verdicts: &[Verdict]) -> Result<Verdicts, String> {

@@ -395,17 +395,11 @@ impl Policies for BuiltInPolicies {
 
     fn status(&self) -> Vec<PolicyStatus> {
         let scheduler = self.scheduler().identity();
-        vec![PolicyStatus {
-            kind: PolicyKind::Scheduler,
-            name: scheduler.name,
-            module_sha256: scheduler.module_sha256,
-            healthy: true,
-            calls: 0,
-            fallbacks: 0,
-            mean_ns: 0,
-            max_ns: 0,
-            last_error: None,
-        }]
+        vec![PolicyStatus::new(
+            PolicyKind::Scheduler,
+            scheduler.name,
+            scheduler.module_sha256,
+        )]
     }
 
     fn author(&self, _: &[u8], _: Option<&str>) -> PortResult<Option<String>> {

@@ -306,6 +306,34 @@ pub struct PolicyStatus {
     pub last_error: Option<String>,
 }
 
+impl PolicyStatus {
+    /// Of a policy that was not asked yet.
+    #[must_use]
+    pub fn new(kind: PolicyKind, name: impl Into<String>, module_sha256: ModuleDigest) -> Self {
+        Self {
+            kind,
+            name: name.into(),
+            module_sha256,
+            healthy: true,
+            calls: 0,
+            fallbacks: 0,
+            mean_ns: 0,
+            max_ns: 0,
+            last_error: None,
+        }
+    }
+
+    /// Of one that cannot be asked, and why.
+    #[must_use]
+    pub fn broken(self, why: String) -> Self {
+        Self {
+            healthy: false,
+            last_error: Some(why),
+            ..self
+        }
+    }
+}
+
 /// A policy that is installed, or in force without being.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyInfo {

@@ -8,7 +8,7 @@
 use super::bindings::exports::ashlar::policy::scheduling::SetMembers;
 use super::{
     HostTable, Index, PlacementRequest, Scheduler, Verdict,
-    bindings::exports::ashlar::policy::scheduling::HostChanges,
+    bindings::exports::ashlar::policy::scheduling::HostChanges, highest,
 };
 use alloc::{collections::BTreeMap, format, string::String, vec, vec::Vec};
 
@@ -118,19 +118,6 @@ impl<P: Scheduler> Session<P> {
             index.add(&self.table, host);
         }
     }
-}
-
-/// The position of the highest score, the lowest on a tie.
-fn highest(verdicts: &[Verdict]) -> Option<u32> {
-    let mut best: Option<(f64, usize)> = None;
-    for (host, verdict) in verdicts.iter().enumerate() {
-        if let Verdict::Score(score) = *verdict
-            && best.is_none_or(|(highest, _)| score > highest)
-        {
-            best = Some((score, host));
-        }
-    }
-    best.and_then(|(_, host)| u32::try_from(host).ok())
 }
 
 #[cfg(target_arch = "wasm32")]

@@ -135,16 +135,8 @@ impl Policies for World {
             (PolicyKind::Scheduler, Policies::scheduler(self).identity()),
             (PolicyKind::Billing, Policies::rater(self).identity()),
         ];
-        let status = |(kind, identity): (PolicyKind, PolicyIdentity)| PolicyStatus {
-            kind,
-            name: identity.name,
-            module_sha256: identity.module_sha256,
-            healthy: true,
-            calls: 0,
-            fallbacks: 0,
-            mean_ns: 0,
-            max_ns: 0,
-            last_error: None,
+        let status = |(kind, identity): (PolicyKind, PolicyIdentity)| {
+            PolicyStatus::new(kind, identity.name, identity.module_sha256)
         };
         identities.into_iter().map(status).collect()
     }
