@@ -501,10 +501,9 @@ impl Host {
             while let Some(mut arrears) = self.stored.arrears.get(&account).cloned() {
                 let due = arrears.due(self.now()).first().copied();
                 let last = arrears.last_done();
-                let tried = match (due.map(|due| due.action), last) {
-                    (Some(ArrearsAction::Retry { .. }), _) => true,
-                    (None, Some(ArrearsAction::Stop | ArrearsAction::Release)) => true,
-                    _ => false,
+                let tried = match due {
+                    Some(due) => matches!(due.action, ArrearsAction::Retry { .. }),
+                    None => last >= Some(ArrearsAction::Stop),
                 };
                 if tried && pays(&account, self.clock) {
                     let owed = arrears.owed();
