@@ -4,6 +4,7 @@ mod arrears;
 mod budget;
 mod commerce;
 mod common;
+mod crashes;
 mod invoice;
 mod replay;
 mod settlement;

@@ -1,6 +1,6 @@
 //! A host's commerce as its daemon would run it: records in a store, and states that are rebuilt from them.
 
-use crate::common::{decimal, stored};
+use crate::common::{Dice, decimal, stored};
 use billing::{
     Books, Evidence, Invoice, Purchase, Report, Settlement, Settler, Subscription, UsedSpan,
 };
@@ -72,7 +72,7 @@ impl Doubled {
 }
 
 /// What is on stable storage.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Records {
     pub entries: Vec<Entry>,
     pub charges: Vec<Charge>,
@@ -104,12 +104,22 @@ impl Records {
     }
 }
 
+/// The host died: what it knew and had not stored is gone.
+struct Died;
+
+/// How many charges are stored in one write, so that a tick may end in the midst of it.
+const CHARGES_AT_ONCE: usize = 100;
+
 /// The records, and what is known of them without reading them again.
 pub struct Shop {
     pub records: Records,
     pub month: Month,
+    /// How often it died right after a write, before anybody was told of it.
+    pub deaths: u64,
     ledger: Ledger,
     settlers: BTreeMap<AccountId, Settler>,
+    /// Once in how many writes it dies, if it does.
+    dies: Option<(Dice, u64)>,
 }
 
 impl Shop {
@@ -123,7 +133,15 @@ impl Shop {
             month: Month::of(start),
             ledger: Ledger::default(),
             settlers: settlers.collect(),
+            deaths: 0,
+            dies: None,
         }
+    }
+
+    /// The same, but once in `of` writes of charges, settlements and invoices it dies, and goes on from its records.
+    pub fn dying(mut self, dice: Dice, of: u64) -> Self {
+        self.dies = Some((dice, of));
+        self
     }
 
     pub fn enter(&mut self, change: Change, clock: Timestamp) {
@@ -134,44 +152,103 @@ impl Shop {
     }
 
     pub fn tick(&mut self, rater: &Rater, clock: Timestamp) {
-        for charge in self.ledger.rate(rater, clock).unwrap() {
-            self.ledger.record(&charge).unwrap();
-            let owner = &self.records.owners[&charge.resource];
-            let settler = self.settlers.get_mut(owner).unwrap();
-            assert!(settler.add(&charge).unwrap());
-            self.records.charges.push(charge);
+        while self.try_tick(rater, clock).is_err() {
+            self.rise();
         }
     }
 
-    pub fn settle(&mut self, clock: Timestamp) -> Vec<Settlement> {
-        let mut settled = Vec::new();
-        for settler in self.settlers.values_mut() {
-            for settlement in settler.due(clock).unwrap() {
-                settler.record(&settlement).unwrap();
-                settled.push(settlement);
+    fn try_tick(&mut self, rater: &Rater, clock: Timestamp) -> Result<(), Died> {
+        let due = self.ledger.rate(rater, clock).unwrap();
+        for charges in due.chunks(CHARGES_AT_ONCE) {
+            self.records.charges.extend_from_slice(charges);
+            self.stored()?;
+            for charge in charges {
+                self.ledger.record(charge).unwrap();
+                let owner = &self.records.owners[&charge.resource];
+                let settler = self.settlers.get_mut(owner).unwrap();
+                assert!(settler.add(charge).unwrap());
             }
         }
-        self.records.settlements.extend(settled.clone());
-        settled
+        Ok(())
+    }
+
+    /// Settles every hour that is over; what that came to.
+    pub fn settle(&mut self, clock: Timestamp) -> Vec<Settlement> {
+        let before = self.records.settlements.len();
+        while self.try_settle(clock).is_err() {
+            self.rise();
+        }
+        self.records.settlements[before..].to_vec()
+    }
+
+    fn try_settle(&mut self, clock: Timestamp) -> Result<(), Died> {
+        let due = self
+            .settlers
+            .values()
+            .flat_map(|settler| settler.due(clock).unwrap());
+        for settlement in due.collect::<Vec<_>>() {
+            self.records.settlements.push(settlement.clone());
+            self.stored()?;
+            let settler = self.settlers.get_mut(&settlement.account).unwrap();
+            settler.record(&settlement).unwrap();
+        }
+        Ok(())
     }
 
     /// Makes the invoices of months that are over; how many months that were.
     pub fn invoice(&mut self, clock: Timestamp) -> usize {
         let mut months = 0;
         while self.month.end() <= clock {
-            let records = &self.records;
-            let books = Books::new(&records.charges, &records.settlements, &records.purchases);
-            let mut invoices = Vec::new();
-            for (account, settler) in &mut self.settlers {
-                settler.close(self.month.end());
-                let invoice = books.invoice(account, Currency::CNY, self.month);
-                invoices.push(invoice.unwrap());
+            while self.try_invoice().is_err() {
+                self.rise();
             }
-            self.records.invoices.extend(invoices);
             self.month = self.month.next();
             months += 1;
         }
         months
+    }
+
+    fn try_invoice(&mut self) -> Result<(), Died> {
+        let accounts: Vec<AccountId> = self.settlers.keys().cloned().collect();
+        let invoiced = self.records.invoices.iter().rev();
+        let invoiced: BTreeSet<AccountId> = invoiced
+            .take_while(|it| it.month == self.month)
+            .map(|it| it.account.clone())
+            .collect();
+        let records = &self.records;
+        let books = Books::new(&records.charges, &records.settlements, &records.purchases);
+        let rest = accounts.iter().filter(|it| !invoiced.contains(*it));
+        let invoices: Vec<Invoice> = rest
+            .map(|account| books.invoice(account, Currency::CNY, self.month).unwrap())
+            .collect();
+        for invoice in invoices {
+            let account = invoice.account.clone();
+            self.records.invoices.push(invoice);
+            self.stored()?;
+            let settler = self.settlers.get_mut(&account).unwrap();
+            settler.close(self.month.end());
+        }
+        Ok(())
+    }
+
+    /// Something was stored; it may be the last thing before the host dies.
+    fn stored(&mut self) -> Result<(), Died> {
+        let dies = self.dies.as_mut();
+        match dies.is_some_and(|(dice, of)| dice.once_in(*of)) {
+            true => Err(Died),
+            false => Ok(()),
+        }
+    }
+
+    /// Goes on after a death: all that is known is made of the records.
+    fn rise(&mut self) {
+        self.deaths += 1;
+        (self.ledger, self.settlers) = self.known();
+    }
+
+    /// How many intervals are open or not wholly charged.
+    pub fn unsettled(&self) -> usize {
+        self.ledger.unsettled().count()
     }
 
     /// The time for purchases: never in a month that is invoiced.
@@ -190,26 +267,33 @@ impl Shop {
             records.purchases = stored(&records.purchases);
             records.invoices = stored(&records.invoices);
         }
+        let (ledger, settlers) = self.known();
+        assert_eq!(ledger.head(), self.ledger.head());
+        assert_eq!(settlers, self.settlers);
+        (self.ledger, self.settlers) = (ledger, settlers);
+    }
+
+    /// What the records come to.
+    fn known(&self) -> (Ledger, BTreeMap<AccountId, Settler>) {
         let records = &self.records;
-        let replayed = Ledger::replay(&records.entries, &records.charges).unwrap();
-        assert_eq!(replayed.head(), self.ledger.head());
-        self.ledger = replayed;
-        let invoiced: BTreeSet<Month> = records.invoices.iter().map(|it| it.month).collect();
-        let closed = invoiced.last().map(|month| month.end());
+        let ledger = Ledger::replay(&records.entries, &records.charges).unwrap();
         let mut charges: BTreeMap<&AccountId, Vec<&Charge>> = BTreeMap::new();
         for charge in &records.charges {
             let owner = &records.owners[&charge.resource];
             charges.entry(owner).or_default().push(charge);
         }
-        for (account, settler) in &mut self.settlers {
-            let charges = charges.remove(account).unwrap_or_default();
-            let settlements = records.settlements.iter();
-            let settlements = settlements.filter(|it| it.account == *account);
-            let again =
-                Settler::replay(account.clone(), Currency::CNY, charges, settlements, closed);
-            let again = again.unwrap();
-            assert_eq!(again, *settler);
-            *settler = again;
-        }
+        let settler = |account: &AccountId| {
+            let charges = charges.get(account).into_iter().flatten().copied();
+            let own = records.settlements.iter();
+            let own = own.filter(|it| it.account == *account);
+            let invoices = records.invoices.iter();
+            let closed = invoices
+                .filter(|it| it.account == *account)
+                .map(|it| it.month.end())
+                .max();
+            let settler = Settler::replay(account.clone(), Currency::CNY, charges, own, closed);
+            (account.clone(), settler.unwrap())
+        };
+        (ledger, self.settlers.keys().map(settler).collect())
     }
 }

@@ -83,9 +83,9 @@ impl Meters {
         }
     }
 
-    /// What is still in use, and since when.
-    pub fn running(&self) -> impl Iterator<Item = (&String, i64)> {
-        self.running.iter().map(|(name, meter)| (name, meter.from))
+    /// How much is still in use.
+    pub fn running(&self) -> usize {
+        self.running.len()
     }
 
     /// What the account was charged, in millionths.
