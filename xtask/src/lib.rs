@@ -114,7 +114,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench { name } => bench::run(name.as_deref()),
         Task::Image(options) => image::run(options),
         Task::Lab { lab } => lab::run(lab),
-        Task::Targets(options) => targets::build(options).map(drop),
+        Task::Targets(options) => targets::build_all(options),
         Task::Setup { purposes } if purposes.is_empty() => setup::ensure(&setup::Purpose::ALL),
         Task::Setup { purposes } => setup::ensure(&purposes),
         Task::Pool {

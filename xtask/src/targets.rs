@@ -1,8 +1,10 @@
 //! Code for other targets: the probe (x86_64-unknown-none) and the policies (wasm32-unknown-unknown).
 //!
 //! Each is a workspace of its own with its own target folder. Cargo decides what to rebuild; a digest over the sources
-//! and the way they were built lets an unchanged second run skip even that.
+//! and the way they were built lets an unchanged second run skip even that. The policy in C is there to show that policies need
+//! not be in Rust: it is built with them for the tests, not for a host that is to run.
 
+mod c;
 mod route;
 
 use std::path::{Path, PathBuf};
@@ -70,7 +72,14 @@ const OTHER_POLICIES: &str = "plugins/other";
 
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 
-/// Builds the probe and the policies into `target/ashlar`.
+/// Builds what a host needs and what only tests need besides.
+pub fn build_all(options: Options) -> Result<()> {
+    let force = options.force;
+    build(options)?;
+    c::build(force)
+}
+
+/// Builds the probe and the policies in Rust into `target/ashlar`.
 pub fn build(options: Options) -> Result<Built> {
     let out = paths::out_dir("plugins")?;
     let other = paths::out_dir(OTHER_POLICIES)?;
@@ -206,11 +215,15 @@ impl Stamp {
 }
 
 fn wasm_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    files_in(dir, "wasm")
+}
+
+fn files_in(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let entries =
         std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
     let mut files: Vec<PathBuf> = entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.extension().is_some_and(|ext| ext == "wasm"))
+        .filter(|path| path.extension().is_some_and(|ext| ext == extension))
         .collect();
     files.sort();
     Ok(files)

@@ -25,7 +25,7 @@ const STEPS: &[Step] = &[
     },
     Step {
         name: "targets",
-        work: || targets::build(targets::Options::default()).map(drop),
+        work: || targets::build_all(targets::Options::default()),
         hint: "`cargo xtask targets --force` does only this; `--by` chooses the compiler",
     },
     Step {

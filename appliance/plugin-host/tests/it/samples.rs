@@ -5,7 +5,8 @@ use crate::{
     questions::{debt, instances, leases, now, offers, purchase, term},
 };
 use billing::{
-    ArrearsStep, ChargeType, CommercialPolicy, Period, Quote, Renewal, StandardTerms, StockNeed,
+    ArrearsStep, ChargeType, CommercialPolicy, Period, Quote, Renewal, SpotLease, SpotStrategy,
+    StandardTerms, StockNeed,
 };
 use instance::admission::{AdmissionPolicy, Answer, Holdings};
 use ledger::{PriceList, Prices, RatingInput, RatingPolicy, Usage};
@@ -123,8 +124,10 @@ fn scheduler_basic_agrees_with_the_built_in_policy() {
     }
 }
 
-fn a_price() -> impl Strategy<Value = Decimal> {
-    (0_i64..=1_000_000_000_000, 6_u32..=12).prop_map(|(digits, scale)| Decimal::new(digits, scale))
+/// From 0 to a million, with so many decimal places at most.
+fn a_price(places: u32) -> impl Strategy<Value = Decimal> {
+    let digits = 0_i64..=1_000_000_000_000;
+    (digits, 6..=places).prop_map(|(digits, scale)| Decimal::new(digits, scale))
 }
 
 fn a_usage() -> impl Strategy<Value = Usage> {
@@ -158,9 +161,9 @@ fn a_usage() -> impl Strategy<Value = Usage> {
     ]
 }
 
-fn prices() -> impl Strategy<Value = Prices> {
-    let single = (a_price(), a_price(), a_price());
-    let named = |pattern| btree_map(pattern, a_price(), 0..3);
+fn prices(places: u32) -> impl Strategy<Value = Prices> {
+    let single = (a_price(places), a_price(places), a_price(places));
+    let named = |pattern| btree_map(pattern, a_price(places), 0..3);
     let lists = (
         named("type-[abc]"),
         named("cloud-[abc]"),
@@ -177,17 +180,20 @@ fn prices() -> impl Strategy<Value = Prices> {
     })
 }
 
-#[test]
-fn billing_payg_agrees_with_the_built_in_price_list() {
-    let (host, bytes) = (host(), sample("billing-payg"));
+fn an_input() -> impl Strategy<Value = RatingInput> {
     let input = (a_usage(), any::<u128>(), 1_u64..10_000_000);
-    let input = input.prop_map(|(usage, id, seconds)| RatingInput {
+    input.prop_map(|(usage, id, seconds)| RatingInput {
         interval: UsageId::generate(id),
         usage,
         from: Timestamp::UNIX_EPOCH,
         seconds,
-    });
-    let cases = (prices(), vec(input, 0..20));
+    })
+}
+
+#[test]
+fn billing_payg_agrees_with_the_built_in_price_list() {
+    let (host, bytes) = (host(), sample("billing-payg"));
+    let cases = (prices(12), vec(an_input(), 0..20));
     let outcome = runner().run(&cases, |(prices, usage)| {
         let list = PriceList::new(prices).unwrap();
         let parameters = list.parameters().into_iter().collect();
@@ -324,7 +330,12 @@ fn a_kept_instance_answers_like_a_full_scan_and_like_a_new_instance() {
 /// Whatever is bought: a policy that only rates quotes what the standard terms quote, and follows the rules in the rest.
 #[test]
 fn a_policy_that_only_rates_makes_the_built_in_commercial_decisions() {
-    let (host, bytes) = (host(), sample("billing-payg"));
+    makes_the_built_in_commercial_decisions("billing-payg", 12);
+}
+
+/// With prices of so many decimal places at most.
+fn makes_the_built_in_commercial_decisions(name: &str, places: u32) {
+    let (host, bytes) = (host(), sample(name));
     let period = prop_oneof![
         (1_u8..=4).prop_map(Period::weeks),
         (1_u8..=60).prop_map(Period::months),
@@ -335,12 +346,18 @@ fn a_policy_that_only_rates_makes_the_built_in_commercial_decisions() {
         period.prop_map(|period| ChargeType::Subscription {
             period: period.unwrap()
         }),
-        (option::of(a_price()), option::of(a_price()))
+        (option::of(a_price(12)), option::of(a_price(12)))
             .prop_map(|(limit, market)| ChargeType::Preemptible { limit, market }),
     ];
     // A hundred for five years at the highest price: below what a quote may be.
-    let cases = (prices(), charge, 1_u32..100, 1_u64..100);
-    let outcome = runner().run(&cases, |(prices, charge, count, gib)| {
+    let cases = (
+        prices(places),
+        charge,
+        1_u32..100,
+        1_u64..100,
+        vec(a_lease(), 0..8),
+    );
+    let outcome = runner().run(&cases, |(prices, charge, count, gib, leases)| {
         let list = PriceList::new(prices).unwrap();
         let parameters = list.parameters().into_iter().collect();
         let policy = host
@@ -358,11 +375,96 @@ fn a_policy_that_only_rates_makes_the_built_in_commercial_decisions() {
         prop_assert_eq!(policy.renewal(&term()), standard.renewal(&term()));
         prop_assert_eq!(policy.arrears(&debt()), standard.arrears(&debt()));
         let need = StockNeed::default();
-        let order = policy.preempt(&leases(), need, now());
-        prop_assert_eq!(order, standard.preempt(&leases(), need, now()));
+        let order = policy.preempt(&leases, need, now());
+        prop_assert_eq!(order, standard.preempt(&leases, need, now()));
         Ok(())
     });
     outcome.unwrap();
+}
+
+/// One of a few limits, so that some are equal, written in more than one way; a few are in their first hour.
+fn a_lease() -> impl Strategy<Value = SpotLease> {
+    let limit = option::of((0_i64..20, 0_u32..3));
+    (any::<u128>(), limit, 0_i64..4).prop_map(|(id, limit, minutes)| SpotLease {
+        instance: InstanceId::generate(id),
+        started: Timestamp::from_unix_millis(minutes * 60_000).unwrap(),
+        strategy: limit.map_or(SpotStrategy::SpotAsPriceGo, |(digits, scale)| {
+            SpotStrategy::SpotWithPriceLimit {
+                limit: Decimal::new(digits, scale),
+            }
+        }),
+        ..leases().remove(0)
+    })
+}
+
+/// Its prices have nine decimal places at most, and it computes exactly what the price list rounds to 28 digits on the way.
+#[test]
+fn a_policy_in_c_agrees_with_the_built_in_price_list() {
+    let (host, bytes) = (host(), sample("billing-flat-c"));
+    let cases = (prices(9), vec(an_input(), 0..20));
+    let outcome = runner().run(&cases, |(prices, usage)| {
+        let list = PriceList::new(prices).unwrap();
+        let parameters = list.parameters().into_iter().collect();
+        let policy = host.host.load_billing("sample", &bytes, &parameters);
+        let policy = policy.map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let said = policy.rate(Currency::CNY, &usage).unwrap();
+        let listed = list.rate(Currency::CNY, &usage).unwrap();
+        prop_assert_eq!(said.len(), listed.len());
+        for (said, listed) in said.iter().zip(&listed) {
+            let off = (said.amount - listed.amount).abs();
+            prop_assert!(off <= Decimal::new(1, 9), "{} {}", said, listed);
+        }
+        Ok(())
+    });
+    outcome.unwrap();
+}
+
+#[test]
+fn a_policy_in_c_makes_the_built_in_commercial_decisions() {
+    makes_the_built_in_commercial_decisions("billing-flat-c", 9);
+}
+
+#[test]
+fn a_policy_in_c_imports_nothing_else_and_refuses_wrong_parameters() {
+    let (host, bytes) = (host(), sample("billing-flat-c"));
+    let facts = host.host.inspect("sample", &bytes).unwrap();
+    let other = |import: &&String| {
+        !["ashlar:policy/log@", "ashlar:policy/random@"]
+            .iter()
+            .any(|known| import.starts_with(known))
+    };
+    assert_eq!(facts.imports.iter().find(other), None);
+    let list = [
+        ("currency", "CNY"),
+        ("vcpu", "0.10"),
+        ("memory-gib", "0.05"),
+        ("disk-gib", "0"),
+    ];
+    let load = |more: &[(&str, &str)]| {
+        let list = parameters(&[&list[..], more].concat());
+        host.host.load_billing("sample", &bytes, &list)
+    };
+    let policy = load(&[]).unwrap();
+    let prices = policy.rate(Currency::CNY, &[hours(1), hours(24)]).unwrap();
+    let prices = prices.iter().map(|price| price.amount.to_string());
+    assert_eq!(prices.collect::<Vec<_>>(), ["1.2", "28.8"]);
+    let failure = policy.rate(Currency::EUR, &[]).unwrap_err();
+    assert!(
+        failure
+            .message
+            .contains("asked for in EUR, but are set in CNY"),
+        "{failure}"
+    );
+    for (name, value, said) in [
+        ("vpcu", "1", "unknown parameter `vpcu`"),
+        ("instance-type.x", "-1", "`instance-type.x` is `-1`"),
+        ("meter.x", "1000000.1", "from 0 to 1000000"),
+        ("meter.x", "0.0000000001", "at most nine decimal places"),
+        ("vcpu", "", "parameter `vcpu` is ``"),
+    ] {
+        let error = load(&[(name, value)]).err().unwrap().to_string();
+        assert!(error.contains(said), "{error}");
+    }
 }
 
 /// Six hosts in three zones.
