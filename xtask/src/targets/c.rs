@@ -62,7 +62,7 @@ pub fn build(force: bool) -> Result<()> {
             .run()?;
         let made = component(&module)?;
         copy(&made, &product)?;
-        stamp.write(&digest, &[product.clone()])
+        stamp.write(&digest, std::slice::from_ref(&product))
     })
 }
 
