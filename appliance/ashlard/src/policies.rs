@@ -18,6 +18,7 @@ use placement::{BuiltIn, Scheduler};
 use plugin_host::{Limits, LoadError, Parameters, PluginHost, PluginKind, PluginStatus};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    error::Error as _,
     fs,
     path::{Path, PathBuf},
 };
@@ -240,7 +241,11 @@ fn refusal(error: LoadError) -> PortError {
         }
         _ => PortErrorKind::Invalid,
     };
-    PortError::new(kind, error.to_string()).with_source(error)
+    let this = PortError::new(kind, error.to_string());
+    match error.source() {
+        Some(cause) => this.with_source(std::io::Error::other(cause.to_string())),
+        None => this,
+    }
 }
 
 fn failed(what: &str, error: std::io::Error) -> PortError {

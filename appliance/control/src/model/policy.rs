@@ -212,17 +212,12 @@ impl PolicyRoles {
         }
     }
 
-    /// Gives a policy a role; who had it has it no more. An active one that was the canary is not its own canary any longer.
+    /// Gives a policy a role; who had it has it no more. An active one is not its own canary, nor its own shadow.
     pub fn give(&mut self, policy: &PolicyRevision, role: PolicyRole) {
         match role {
             PolicyRole::Active => {
-                if self
-                    .canary
-                    .as_ref()
-                    .is_some_and(|(canary, _)| canary == policy)
-                {
-                    self.canary = None;
-                }
+                self.canary.take_if(|(canary, _)| canary == policy);
+                self.shadow.take_if(|shadow| shadow == policy);
                 self.activate(Some(policy.clone()));
             }
             PolicyRole::Canary(percent) => self.canary = Some((policy.clone(), percent)),

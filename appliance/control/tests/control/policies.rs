@@ -293,6 +293,13 @@ async fn a_shadow_is_asked_and_changes_nothing() {
     let report = control.policy_shadow(named("fails")).await.unwrap();
     assert_eq!(report.compared, 0);
     assert!(report.last_error.unwrap().contains("it is made to"));
+    activate(&control, "fails").await;
+    let no_more = control.policy_shadow(named("fails")).await.unwrap_err();
+    assert_eq!(
+        no_more.code(),
+        "IncorrectPolicyStatus",
+        "it is not its own shadow"
+    );
 }
 
 #[tokio::test(start_paused = true)]
