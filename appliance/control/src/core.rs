@@ -396,8 +396,10 @@ impl Transaction<'_> {
     }
 
     /// A placement was decided: a shadow is asked about it, once the change has happened.
-    pub(crate) fn decided(&mut self, decision: &Decision, inputs: DecisionInputs) {
-        self.decided.push((decision.clone(), inputs));
+    pub(crate) fn decided(&mut self, decision: &Decision, inputs: &DecisionInputs) {
+        if self.core.policies.in_force().shadows_decisions() {
+            self.decided.push((decision.clone(), inputs.clone()));
+        }
     }
 
     /// Use begins, unless it has.

@@ -91,16 +91,16 @@ pub(crate) fn record(
     decision: &Decision,
     inputs: DecisionInputs,
 ) -> Result<()> {
+    transaction.decided(decision, &inputs);
     transaction.put(&DecisionRecord {
         decision: decision.clone(),
-        inputs: Some(inputs.clone()),
+        inputs: Some(inputs),
     })?;
     let message = format!(
         "placement of instance {}: {}",
         decision.instance, decision.reason
     );
     transaction.event(EventSubject::Decision(decision.id), message);
-    transaction.decided(decision, inputs);
     Ok(())
 }
 

@@ -83,6 +83,11 @@ impl InForce {
         }
     }
 
+    /// Whether a shadow is asked where instances go.
+    pub(crate) fn shadows_decisions(&self) -> bool {
+        self.schedulers.shadow.is_some()
+    }
+
     /// Whether a shadow is asked for prices.
     pub(crate) fn shadows_prices(&self) -> bool {
         self.raters.shadow.is_some()
