@@ -208,7 +208,7 @@ pub enum MachineEventKind {
 }
 
 /// A part of a console's output, as kept by the machine's adapter.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConsoleOutput {
     /// Offset of the first byte in `data`, counted from the instance's first byte ever; larger than what was asked
     /// for when that is no longer kept.
@@ -241,7 +241,8 @@ pub trait Machines: Send + Sync + 'static {
     async fn console_input(&self, instance: InstanceId, data: Bytes) -> PortResult<()>;
 
     /// At most `max` bytes of console output from `offset` on. When there are none, waits for up to `wait` for some to
-    /// come. Also after the machine is gone, until `forget`.
+    /// come, also where there is no machine yet or no more: it may answer sooner with none, but never at once, as it
+    /// is asked in a loop. Also after the machine is gone, until `forget`.
     async fn console_output(
         &self,
         instance: InstanceId,

@@ -58,6 +58,8 @@ pub struct HostMachines {
 /// What the tasks that watch machines share.
 struct Shared {
     running: Mutex<BTreeMap<InstanceId, Running>>,
+    /// Changes whenever a machine has come, or an instance's console went: whoever follows a console looks again.
+    consoles: tokio::sync::watch::Sender<()>,
     events: mpsc::Sender<MachineEvent>,
 }
 
@@ -100,6 +102,7 @@ impl HostMachines {
             folders: Folders::new(folder)?,
             shared: Arc::new(Shared {
                 running: Mutex::default(),
+                consoles: tokio::sync::watch::Sender::new(()),
                 events: sender,
             }),
             events: Mutex::new(Some(receiver)),
@@ -144,6 +147,7 @@ impl HostMachines {
             gone,
         };
         self.shared.running().insert(instance, machine);
+        self.shared.consoles.send_replace(());
         let watch = watch::Watch {
             shared: Arc::clone(&self.shared),
             instance,
@@ -380,27 +384,39 @@ impl Machines for HostMachines {
             .with_source(error)
         };
         let folder = self.folders.of(instance);
-        let Some(console) = folder.console().map_err(unreadable)? else {
-            return Ok(ConsoleOutput {
-                offset: 0,
-                data: Bytes::new(),
-            });
+        // Before the look, so that a machine that comes just after it is noticed.
+        let mut changes = self.shared.consoles.subscribe();
+        let look = || -> PortResult<_> {
+            let Some(console) = folder.console().map_err(unreadable)? else {
+                return Ok((None, ConsoleOutput::default()));
+            };
+            let output = read(&console, offset, max).map_err(unreadable)?;
+            Ok((Some(console), output))
         };
-        let output = read(&console, offset, max).map_err(unreadable)?;
-        let runs = self.shared.running().contains_key(&instance);
-        if !output.data.is_empty() || wait.is_zero() || !runs {
+        let (console, output) = look()?;
+        if !output.data.is_empty() || wait.is_zero() {
             return Ok(output);
         }
-        let socket = folder.socket();
-        watch::console_output(&socket, &console, output.offset, wait)
-            .await
-            .map_err(unreadable)?;
-        read(&console, offset, max).map_err(unreadable)
+        let runs = self.shared.running().contains_key(&instance);
+        match console {
+            Some(console) if runs => {
+                watch::console_output(&folder.socket(), &console, output.offset, wait)
+                    .await
+                    .map_err(unreadable)?;
+            }
+            _ => {
+                // Fails only when this struct is gone.
+                let _ = tokio::time::timeout(wait, changes.changed()).await;
+            }
+        }
+        Ok(look()?.1)
     }
 
     async fn forget(&self, instance: InstanceId) -> PortResult<()> {
         let folder = self.folders.of(instance);
-        folder.remove().map_err(|error| {
+        let removed = folder.remove();
+        self.shared.consoles.send_replace(());
+        removed.map_err(|error| {
             PortError::new(
                 PortErrorKind::Failed,
                 format!("cannot remove {}", folder.path().display()),
@@ -430,4 +446,29 @@ fn read(console: &ConsoleReader, offset: u64, max: usize) -> std::io::Result<Con
         offset: chunk.offset,
         data: Bytes::from(chunk.bytes),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_console_without_a_machine_is_waited_for_until_it_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let machines = HostMachines::new(None, folder.path().into()).unwrap();
+        let instance = InstanceId::generate(1);
+        let wait = Duration::from_secs(5);
+        let asked = tokio::time::Instant::now();
+        let output = machines.console_output(instance, 0, 10, wait).await;
+        assert_eq!((output.unwrap().data.len(), asked.elapsed()), (0, wait));
+
+        let asked = tokio::time::Instant::now();
+        let (output, forgotten) = tokio::join!(
+            machines.console_output(instance, 0, 10, wait),
+            machines.forget(instance)
+        );
+        forgotten.unwrap();
+        assert_eq!(output.unwrap().data.len(), 0);
+        assert_eq!(asked.elapsed(), Duration::ZERO);
+    }
 }

@@ -97,7 +97,13 @@ pub fn exit_of(reason: &ExitReason) -> MachineExit {
     }
 }
 
+/// How soon a console is looked at again whose vmm does not tell: it is just ending, or as many follow it as it serves.
+const UNTOLD: Duration = Duration::from_millis(50);
+
 /// Waits until there is console output behind `offset`, the machine is gone, or `limit` is over.
+///
+/// Never over at once without output: whoever asks again and again would keep its thread from everything else, the
+/// start of the machine included.
 pub async fn console_output(
     socket: &Path,
     console: &ConsoleReader,
@@ -105,18 +111,19 @@ pub async fn console_output(
     limit: Duration,
 ) -> io::Result<()> {
     let follow = async {
-        let Ok((client, mut events)) = connect(socket).await else {
-            return Ok(());
-        };
-        if client.subscribe(true).await.is_err() {
-            return Ok(());
-        }
-        // What came before the subscription is not announced again.
-        while console.total()? <= offset {
-            match events.next().await {
-                None | Some(Event::Exited { .. }) => break,
-                Some(_) => {}
+        if let Ok((client, mut events)) = connect(socket).await
+            && client.subscribe(true).await.is_ok()
+        {
+            // What came before the subscription is not announced again.
+            while console.total()? <= offset {
+                match events.next().await {
+                    None | Some(Event::Exited { .. }) => break,
+                    Some(_) => {}
+                }
             }
+        }
+        if console.total()? <= offset {
+            tokio::time::sleep(UNTOLD).await;
         }
         Ok(())
     };
