@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use types::{ByteCount, Sha256Digest};
+use types::{ByteCount, Sha256Digest, UtcOffset};
 
 const DEFAULT_STATE: &str = "/var/lib/ashlar";
 /// Where `ashlar` looks when it is not told.
@@ -156,6 +156,14 @@ pub struct Serve {
     /// How often use is metered and charged.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     metering_interval_ms: u64,
+    /// Where the days of subscriptions begin, from UTC.
+    #[arg(
+        long,
+        value_name = "±HH:MM",
+        default_value = "+00:00",
+        allow_hyphen_values = true
+    )]
+    billing_offset: UtcOffset,
     /// How long a guest has to power off before a stop is enforced.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=3600))]
     stop_grace_s: u64,
@@ -197,6 +205,7 @@ impl Serve {
         env!("CARGO_PKG_VERSION").clone_into(&mut settings.version);
         settings.stop_grace = Duration::from_secs(self.stop_grace_s);
         settings.metering_interval = Duration::from_millis(self.metering_interval_ms);
+        settings.billing_zone = self.billing_offset;
         settings.restart_vanished = self.restart_instances;
         Ok(settings)
     }

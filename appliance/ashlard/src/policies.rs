@@ -9,11 +9,11 @@ use self::components::Components;
 use anyhow::{Context, Result, bail};
 use control::{
     model::{ComponentInfo, PolicyKind, PolicyRevision, PolicyStatus},
-    ports::{LoadedPolicy, Policies, PortError, PortErrorKind, PortResult},
+    ports::{LoadedPolicy, Policies, PortError, PortErrorKind, PortResult, Pricing},
 };
 use image_format::TrustedKeys;
 use instance::admission::Admitter;
-use ledger::{PriceList, Prices, Rater};
+use ledger::{PriceList, Prices};
 use placement::{BuiltIn, Scheduler};
 use plugin_host::{Limits, LoadError, Parameters, PluginHost, PluginKind, PluginStatus};
 use std::{
@@ -42,7 +42,7 @@ pub struct HostPolicies {
     keys: Option<TrustedKeys>,
     prices: PriceList,
     scheduler: Scheduler,
-    rater: Rater,
+    pricing: Pricing,
     /// Why a policy that should be in force is not.
     broken: Vec<PolicyStatus>,
 }
@@ -66,7 +66,7 @@ impl HostPolicies {
             keys,
             prices: prices.clone(),
             scheduler: Scheduler::built_in(BuiltIn::default()),
-            rater: Rater::built_in(prices.clone()),
+            pricing: Pricing::built_in(prices.clone()),
             broken: Vec::new(),
         };
         let folder = sources.folder;
@@ -90,7 +90,7 @@ impl HostPolicies {
                 .and_then(|(name, bytes, parameters)| {
                     Ok(policies.host.load_billing(&name, &bytes, &parameters)?)
                 }) {
-                Ok(plugin) => policies.rater = Rater::new(plugin, prices),
+                Ok(plugin) => policies.pricing = Pricing::new(plugin, prices),
                 Err(error) => policies.set_aside(PolicyKind::Billing, &file, &error),
             }
         }
@@ -132,8 +132,8 @@ impl Policies for HostPolicies {
         self.scheduler.clone()
     }
 
-    fn rater(&self) -> Rater {
-        self.rater.clone()
+    fn pricing(&self) -> Pricing {
+        self.pricing.clone()
     }
 
     fn status(&self) -> Vec<PolicyStatus> {
@@ -141,7 +141,7 @@ impl Policies for HostPolicies {
         all.extend(self.broken.iter().cloned());
         let built_in = [
             (PolicyKind::Scheduler, self.scheduler.identity()),
-            (PolicyKind::Billing, self.rater.identity()),
+            (PolicyKind::Billing, self.pricing.rater.identity()),
             (PolicyKind::Admission, Admitter::built_in().identity()),
         ];
         for (kind, identity) in built_in {
@@ -208,7 +208,7 @@ impl Policies for HostPolicies {
             PolicyKind::Billing => {
                 let plugin = self.host.load_billing(name, component, parameters);
                 let plugin = plugin.map_err(refusal)?;
-                LoadedPolicy::Billing(Rater::new(plugin, self.prices.clone()))
+                LoadedPolicy::Billing(Pricing::new(plugin, self.prices.clone()))
             }
             PolicyKind::Admission => {
                 let plugin = self.host.load_admission(name, component, parameters);

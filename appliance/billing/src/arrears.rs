@@ -125,6 +125,12 @@ impl Arrears {
         }
     }
 
+    /// What is due next, whenever that is; `None` once everything is done.
+    #[must_use]
+    pub fn next(&self) -> Option<Due<ArrearsAction>> {
+        self.upcoming().into_iter().next()
+    }
+
     /// When something is due next; `None` once everything is done.
     #[must_use]
     pub fn wake(&self) -> Option<Timestamp> {

@@ -84,6 +84,18 @@ impl PriceHistory {
         Ok(())
     }
 
+    /// The currency of its prices.
+    #[must_use]
+    pub const fn currency(&self) -> Currency {
+        self.0.currency
+    }
+
+    /// From when which price holds, oldest first.
+    #[must_use]
+    pub fn steps(&self) -> &[(Timestamp, Decimal)] {
+        &self.0.steps
+    }
+
     /// The price at `time`.
     #[must_use]
     pub fn at(&self, time: Timestamp) -> Decimal {

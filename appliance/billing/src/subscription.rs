@@ -145,6 +145,19 @@ impl Subscription {
     /// # Errors
     /// [`SubscriptionError::OutOfRange`].
     pub fn buy(order: Order, now: Timestamp) -> Result<(Self, Purchase), SubscriptionError> {
+        Self::buy_for(order, None, now)
+    }
+
+    /// As [`buy`](Self::buy), with the first term for `price` if there is one: what a commercial policy quoted.
+    ///
+    /// # Errors
+    /// As of [`buy`](Self::buy); [`SubscriptionError::Currency`] and [`SubscriptionError::Price`] as of
+    /// [`renew_for`](Self::renew_for).
+    pub fn buy_for(
+        order: Order,
+        price: Option<Money>,
+        now: Timestamp,
+    ) -> Result<(Self, Purchase), SubscriptionError> {
         let Order { id, period, .. } = order;
         let out_of_range = || SubscriptionError::OutOfRange(id);
         let calendar = Calendar::from(order.zone, now).ok_or_else(out_of_range)?;
@@ -165,7 +178,7 @@ impl Subscription {
             done: None,
         };
         let end = calendar.first_end(now, period).ok_or_else(out_of_range)?;
-        let price = bought.plan.price(period).ok_or_else(out_of_range)?;
+        let price = bought.renewal_price(period, price)?;
         let purchase = bought.add_term(PurchaseKind::New, (now, end), (period, price), now)?;
         Ok((bought, purchase))
     }
@@ -204,6 +217,12 @@ impl Subscription {
     #[must_use]
     pub const fn expires(&self) -> Timestamp {
         self.expires
+    }
+
+    /// For how long it is renewed by itself, if it is.
+    #[must_use]
+    pub fn auto_renewed(&self) -> Option<Period> {
+        self.auto_renew.map(|auto_renew| auto_renew.period)
     }
 
     /// What was paid for, oldest first.
@@ -398,7 +417,7 @@ impl Subscription {
     }
 
     /// The ids of the purchases that were made, oldest first.
-    pub(crate) fn purchase_ids(&self) -> impl Iterator<Item = PurchaseId> + '_ {
+    pub fn purchase_ids(&self) -> impl Iterator<Item = PurchaseId> + '_ {
         (0..self.purchases).map(|number| self.purchase_id(number))
     }
 

@@ -3,13 +3,14 @@
 
 use crate::{
     ControlError, Result,
-    records::{InvoiceRecord, OwnerRecord, SettlementRecord},
+    model::Payment,
+    records::{InvoiceRecord, OwnerRecord, PaymentRecord, PurchaseRecord, SettlementRecord},
 };
-use billing::{Settlement, SettlementError, Settler};
+use billing::{Purchase, Settlement, SettlementError, Settler};
 use ledger::{Charge, Entry, Event};
 use std::collections::{BTreeMap, BTreeSet};
 use store::{Store, StoreError};
-use types::{AccountId, ChargeId, Currency, Money, Month, Timestamp};
+use types::{AccountId, ChargeId, Currency, CurrencyMismatch, Money, Month, Timestamp};
 
 type Settled<T> = std::result::Result<T, SettlementError>;
 
@@ -22,8 +23,12 @@ pub(crate) struct Bills {
 /// An account in one currency.
 struct Account {
     settler: Settler,
-    /// What was settled of each month that is not closed.
-    settled: BTreeMap<Month, Money>,
+    /// What was settled and bought in each month that is not closed.
+    spent: BTreeMap<Month, Money>,
+    /// The last month that is closed.
+    closed: Option<Month>,
+    /// What was paid in, less all that was settled and bought.
+    balance: Money,
 }
 
 /// A month of an account that is over and not closed.
@@ -48,12 +53,18 @@ impl Bills {
                 reader.list::<InvoiceRecord>()?,
             ))
         })?;
+        let (purchases, payments) = store.read::<_, StoreError>(|reader| {
+            Ok((
+                reader.list::<PurchaseRecord>()?,
+                reader.list::<PaymentRecord>()?,
+            ))
+        })?;
         let mut bills = Self {
             owners: BTreeMap::new(),
             accounts: BTreeMap::new(),
         };
         bills.own(owners);
-        let ownerless = bills.newly_owned(entries, account);
+        let ownerless = bills.newly_owned(opened(entries), account);
         if !ownerless.is_empty() {
             store.write::<_, StoreError>(|writer| {
                 ownerless.iter().try_for_each(|record| writer.put(record))
@@ -78,17 +89,22 @@ impl Bills {
                     "Restore a copy of the state folder from before, or find out who changed it.",
                 )
             })?;
+        for record in purchases {
+            bills.bought(&record.purchase)?;
+        }
+        for record in payments {
+            bills.paid(&record.payment)?;
+        }
         Ok(bills)
     }
 
-    /// What is to be written down with these entries so that what they open is `account`'s, unless it is somebody's.
-    pub(crate) fn newly_owned(&self, entries: &[Entry], account: &AccountId) -> Vec<OwnerRecord> {
-        let resources: BTreeSet<String> = entries
-            .iter()
-            .filter_map(|entry| match &entry.event {
-                Event::Opened { usage } => Some(usage.key().resource),
-                Event::Closed { .. } => None,
-            })
+    /// What is to be written down so that those of `resources` are `account`'s that are nobody's.
+    pub(crate) fn newly_owned(
+        &self,
+        resources: impl Iterator<Item = String>,
+        account: &AccountId,
+    ) -> Vec<OwnerRecord> {
+        let resources: BTreeSet<String> = resources
             .filter(|resource| !self.owners.contains_key(resource))
             .collect();
         resources
@@ -119,11 +135,65 @@ impl Bills {
         Ok(())
     }
 
-    /// What was settled of the month so far.
-    pub(crate) fn settled(&self, account: &AccountId, currency: Currency, month: Month) -> Money {
+    /// What was settled and bought in the month so far.
+    pub(crate) fn spent(&self, account: &AccountId, currency: Currency, month: Month) -> Money {
         let known = self.accounts.get(&(account.clone(), currency));
-        let settled = known.and_then(|known| known.settled.get(&month)).copied();
-        settled.unwrap_or(Money::zero(currency))
+        let spent = known.and_then(|known| known.spent.get(&month)).copied();
+        spent.unwrap_or(Money::zero(currency))
+    }
+
+    /// What the account has paid in and not used yet; below zero, what it used and has not paid.
+    pub(crate) fn balance(&self, account: &AccountId, currency: Currency) -> Money {
+        let known = self.accounts.get(&(account.clone(), currency));
+        known.map_or(Money::zero(currency), |known| known.balance)
+    }
+
+    /// Who pays, and in which currencies.
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = (&AccountId, Currency)> {
+        self.accounts
+            .keys()
+            .map(|(account, currency)| (account, *currency))
+    }
+
+    /// Whose a resource is, if it ever was in use.
+    pub(crate) fn owner(&self, resource: &str) -> Option<&AccountId> {
+        self.owners.get(resource)
+    }
+
+    /// When something is bought at `now`: not in a month that is closed.
+    pub(crate) fn purchase_time(
+        &self,
+        account: &AccountId,
+        currency: Currency,
+        now: Timestamp,
+    ) -> Timestamp {
+        let known = self.accounts.get(&(account.clone(), currency));
+        let closed = known.and_then(|known| known.closed);
+        closed.map_or(now, |month| month.end().max(now))
+    }
+
+    /// Takes over a stored purchase.
+    pub(crate) fn bought(&mut self, purchase: &Purchase) -> Result<()> {
+        let Purchase { at, money, .. } = purchase;
+        let account = self.account((purchase.account.clone(), money.currency));
+        account.balance = account.balance.checked_sub(*money).map_err(too_much)?;
+        let month = Month::of(*at);
+        if account.closed.is_none_or(|closed| month > closed) {
+            let zero = Money::zero(money.currency);
+            let spent = account.spent.entry(month).or_insert(zero);
+            *spent = spent.checked_add(*money).map_err(too_much)?;
+        }
+        Ok(())
+    }
+
+    /// Takes over a stored payment.
+    pub(crate) fn paid(&mut self, payment: &Payment) -> Result<()> {
+        let account = self.account((payment.account.clone(), payment.money.currency));
+        account.balance = account
+            .balance
+            .checked_add(payment.money)
+            .map_err(too_much)?;
+        Ok(())
     }
 
     /// Who pays a charge, and in what. Whatever was opened has an owner.
@@ -136,7 +206,9 @@ impl Bills {
         let (account, currency) = key.clone();
         self.accounts.entry(key).or_insert_with(|| Account {
             settler: Settler::new(account, currency),
-            settled: BTreeMap::new(),
+            spent: BTreeMap::new(),
+            closed: None,
+            balance: Money::zero(currency),
         })
     }
 
@@ -155,15 +227,18 @@ impl Bills {
             let over = closed.get(&key).map(|month| month.end());
             if over.is_some_and(|end| settlement.to <= end) {
                 done.extend(&settlement.charges);
-                self.account(key).settler = Settler::after(settlement);
+                let account = self.account(key);
+                account.settler = Settler::after(settlement);
+                account.balance = taken(account.balance, settlement)?;
             } else {
                 open.push(settlement);
             }
         }
         for (key, month) in closed {
-            let settler = &mut self.account(key.clone()).settler;
-            settler.forget_settled();
-            settler.close(month.end());
+            let account = self.account(key.clone());
+            account.settler.forget_settled();
+            account.settler.close(month.end());
+            account.closed = Some(*month);
         }
         for charge in charges.iter().filter(|charge| !done.contains(&charge.id)) {
             if let Some(key) = self.payer(charge) {
@@ -182,10 +257,11 @@ impl Bills {
         let account = self.account((settlement.account.clone(), settlement.currency));
         account.settler.record(settlement)?;
         let zero = Money::zero(settlement.currency);
-        let settled = account.settled.entry(month).or_insert(zero);
-        *settled = settled
+        let spent = account.spent.entry(month).or_insert(zero);
+        *spent = spent
             .checked_add(settlement.money())
             .map_err(|_| SettlementError::OutOfRange(settlement.account.clone()))?;
+        account.balance = taken(account.balance, settlement)?;
         Ok(())
     }
 
@@ -198,13 +274,13 @@ impl Bills {
         Ok(due)
     }
 
-    /// Months that are over at `now` and have settlements, oldest first for each account.
+    /// Months that are over at `now` in which something was settled or bought, oldest first for each account.
     pub(crate) fn ended(&self, now: Timestamp) -> Vec<Ended> {
         let months = self
             .accounts
             .iter()
             .flat_map(|((account, currency), known)| {
-                let months = known.settled.keys().copied();
+                let months = known.spent.keys().copied();
                 months.map(|month| Ended {
                     account: account.clone(),
                     currency: *currency,
@@ -219,8 +295,28 @@ impl Bills {
         let account = self.account((ended.account, ended.currency));
         account.settler.close(ended.month.end());
         account.settler.forget_settled();
-        account.settled.retain(|month, _| *month > ended.month);
+        account.spent.retain(|month, _| *month > ended.month);
+        account.closed = account.closed.max(Some(ended.month));
     }
+}
+
+/// What is left of a balance after a settlement.
+fn taken(balance: Money, settlement: &Settlement) -> Settled<Money> {
+    let left = balance.checked_sub(settlement.money());
+    left.map_err(|_| SettlementError::OutOfRange(settlement.account.clone()))
+}
+
+/// What `entries` open.
+pub(crate) fn opened(entries: &[Entry]) -> impl Iterator<Item = String> {
+    entries.iter().filter_map(|entry| match &entry.event {
+        Event::Opened { usage } => Some(usage.key().resource),
+        Event::Closed { .. } => None,
+    })
+}
+
+/// The amounts of an account are out of range together.
+pub(crate) fn too_much(error: CurrencyMismatch) -> ControlError {
+    ControlError::internal("The amounts of an account cannot be added.", error)
 }
 
 /// A settlement could not `be made`, or whatever else was to be done with it.

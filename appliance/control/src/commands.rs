@@ -1,5 +1,9 @@
 //! What the use cases take: one command each, parsed and typed, but not yet judged.
 
+mod commerce;
+
+pub use commerce::*;
+
 use crate::model::{InnerAccessPolicy, RuleSpec, State};
 use ipnet::Ipv4Net;
 use std::{collections::BTreeMap, net::Ipv4Addr};
@@ -96,6 +100,8 @@ pub struct RunInstances {
     pub tags: BTreeMap<String, String>,
     /// Whether they are protected from release.
     pub deletion_protection: bool,
+    /// How they are paid for.
+    pub charging: Charging,
 }
 
 impl RunInstances {
@@ -121,6 +127,7 @@ impl RunInstances {
             security_groups: Vec::new(),
             tags: BTreeMap::new(),
             deletion_protection: false,
+            charging: Charging::default(),
         }
     }
 }

@@ -6,11 +6,16 @@
 use crate::{
     ControlError, ErrorKind, Result, Settings,
     bills::{self, Bills},
-    model::{Decision, Event, EventSubject, Policy, PolicyRoles},
+    model::{Decision, Event, EventSubject, Payment, Policy, PolicyRoles},
     policies::Board,
     ports::Ports,
-    records::{ChargeRecord, DecisionInputs, EntryRecord, HostRecord, OwnerRecord},
+    reconcile::meter::tell_budgets,
+    records::{
+        ChargeRecord, DecisionInputs, EntryRecord, HostRecord, OwnerRecord, PaymentRecord,
+        PurchaseRecord,
+    },
 };
+use billing::Purchase;
 use ledger::{Change, Charge, Entry, Ledger, RatingInput, UsageKey};
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -18,7 +23,7 @@ use std::sync::{
 };
 use store::{Reader, Record, Store, StoreError, Writer};
 use tokio::sync::broadcast;
-use types::{HostId, Timestamp};
+use types::{AccountId, Currency, HostId, Money, Month, Timestamp};
 
 /// Events a slow subscriber may fall behind by.
 const EVENT_BACKLOG: usize = 1024;
@@ -42,6 +47,14 @@ pub(crate) struct Core {
 pub(crate) struct Books {
     ledger: Ledger,
     pub(crate) bills: Bills,
+}
+
+impl Books {
+    /// Whether exactly that is in use, or nothing on its meter.
+    pub(crate) fn uses(&self, usage: &ledger::Usage) -> bool {
+        let open = self.ledger.open_interval(&usage.key());
+        open.is_none_or(|open| open.usage == *usage)
+    }
 }
 
 impl From<StoreError> for ControlError {
@@ -187,17 +200,22 @@ impl Core {
         let mut entries = Vec::new();
         let mut decided = Vec::new();
         let mut owned = Vec::new();
+        let (mut bought, mut paid) = (Vec::new(), Vec::new());
         let run = |writer: &Writer| -> Result<T> {
             let mut transaction = Transaction {
                 core: self,
                 writer,
-                ledger: &books.ledger,
+                books: &books,
                 usage: Vec::new(),
+                bought: Vec::new(),
+                paid: Vec::new(),
                 events: Vec::new(),
                 decided: Vec::new(),
             };
             let done = change(&mut transaction)?;
             let usage = std::mem::take(&mut transaction.usage);
+            bought = std::mem::take(&mut transaction.bought);
+            paid = std::mem::take(&mut transaction.paid);
             events = std::mem::take(&mut transaction.events);
             decided = std::mem::take(&mut transaction.decided);
             entries = books.ledger.prepare(usage, self.now()).map_err(|error| {
@@ -206,7 +224,9 @@ impl Core {
             for entry in &entries {
                 writer.put(&EntryRecord::new(entry.clone()))?;
             }
-            owned = books.bills.newly_owned(&entries, &self.settings.account);
+            let bought = bought.iter().map(|purchase| purchase.resource.clone());
+            let resources = bills::opened(&entries).chain(bought);
+            owned = books.bills.newly_owned(resources, &self.settings.account);
             owned
                 .iter()
                 .try_for_each(|record| writer.put::<OwnerRecord>(record))?;
@@ -219,6 +239,12 @@ impl Core {
         };
         append(&mut books.ledger, &entries)?;
         books.bills.own(owned);
+        for purchase in &bought {
+            books.bills.bought(purchase)?;
+        }
+        for payment in &paid {
+            books.bills.paid(payment)?;
+        }
         drop(books);
         self.publish(events);
         self.policies.shadow_decisions(decided);
@@ -359,8 +385,11 @@ pub(crate) async fn to_the_end<T: Send + 'static>(
 pub(crate) struct Transaction<'a> {
     core: &'a Core,
     writer: &'a Writer,
-    ledger: &'a Ledger,
+    /// As they were when it began.
+    books: &'a Books,
     usage: Vec<Change>,
+    bought: Vec<Purchase>,
+    paid: Vec<Payment>,
     events: Vec<(EventSubject, String)>,
     decided: Vec<(Decision, DecisionInputs)>,
 }
@@ -404,16 +433,70 @@ impl Transaction<'_> {
 
     /// Use begins, unless it has.
     pub(crate) fn open_usage(&mut self, usage: ledger::Usage) {
-        if self.ledger.open_interval(&usage.key()).is_none() {
+        if self.books.ledger.open_interval(&usage.key()).is_none() {
             self.usage.push(Change::Open(usage));
         }
     }
 
     /// Use ends, if it has begun.
     pub(crate) fn close_usage(&mut self, key: UsageKey) {
-        if self.ledger.open_interval(&key).is_some() {
+        if self.books.ledger.open_interval(&key).is_some() {
             self.usage.push(Change::Close(key));
         }
+    }
+
+    /// Use goes on as `usage`, if it goes on: from now on at another price.
+    pub(crate) fn change_usage(&mut self, usage: ledger::Usage) {
+        if !self.books.uses(&usage) {
+            self.usage.push(Change::Close(usage.key()));
+            self.usage.push(Change::Open(usage));
+        }
+    }
+
+    /// What was owed when this change began.
+    pub(crate) fn bills(&self) -> &Bills {
+        &self.books.bills
+    }
+
+    /// What the account has, with what this change bought and paid.
+    pub(crate) fn balance(&self, account: &AccountId, currency: Currency) -> Result<Money> {
+        let mut balance = self.books.bills.balance(account, currency);
+        let of = |whose: &AccountId, money: &Money| whose == account && money.currency == currency;
+        for Purchase { account, money, .. } in &self.bought {
+            if of(account, money) {
+                balance = balance.checked_sub(*money).map_err(bills::too_much)?;
+            }
+        }
+        for Payment { account, money, .. } in &self.paid {
+            if of(account, money) {
+                balance = balance.checked_add(*money).map_err(bills::too_much)?;
+            }
+        }
+        Ok(balance)
+    }
+
+    /// Something is bought; its account's budgets are told.
+    pub(crate) fn buy(&mut self, purchase: Purchase) -> Result<()> {
+        self.put(&PurchaseRecord::new(purchase.clone()))?;
+        let (account, money) = (purchase.account.clone(), purchase.money);
+        let month = Month::of(purchase.at);
+        self.bought.push(purchase);
+        let mut spent = self.books.bills.spent(&account, money.currency, month);
+        let now = self.bought.iter().filter(|purchase| {
+            (&purchase.account, purchase.money.currency) == (&account, money.currency)
+                && Month::of(purchase.at) == month
+        });
+        for purchase in now {
+            spent = spent.checked_add(purchase.money).map_err(bills::too_much)?;
+        }
+        tell_budgets(self, &account, month, spent)
+    }
+
+    /// An account's balance changes.
+    pub(crate) fn pay(&mut self, payment: Payment) -> Result<()> {
+        self.put(&PaymentRecord::new(payment.clone()))?;
+        self.paid.push(payment);
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     model::{EventSubject, Instance},
     records::{DecisionInputs, DecisionRecord},
 };
+use billing::StockNeed;
 use placement::{Decision, HostRow, HostTable, NoStock, PlacementRequest};
 use types::{ByteCount, DecisionId, InstanceId};
 
@@ -23,6 +24,8 @@ pub(crate) struct Wanted {
     pub(crate) instance_type: Option<String>,
     pub(crate) vcpus: u32,
     pub(crate) memory: ByteCount,
+    /// Whether it is preemptible.
+    pub(crate) spot: bool,
 }
 
 impl Hosts {
@@ -48,6 +51,16 @@ impl Hosts {
         Ok(Self { table })
     }
 
+    /// What is left on the host with the most virtual CPUs to spare.
+    pub(crate) fn room(&self) -> StockNeed {
+        let free = |row: &HostRow| StockNeed {
+            vcpus: row.vcpus_total.saturating_sub(row.vcpus_used),
+            memory: row.memory_total.saturating_sub(row.memory_used),
+        };
+        let rows = self.table.rows().map(|row| free(&row));
+        rows.max_by_key(|free| free.vcpus).unwrap_or_default()
+    }
+
     /// Decides where it goes, and takes the room for it in this table; also what the policy was asked.
     pub(crate) fn place(
         &mut self,
@@ -64,7 +77,7 @@ impl Hosts {
             local_disk: ByteCount::ZERO,
             zone: None,
             deployment_set: None,
-            spot: false,
+            spot: wanted.spot,
         };
         let id = DecisionId::generate(core.ports.entropy.random());
         let in_force = core.policies.in_force();

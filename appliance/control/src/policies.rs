@@ -12,9 +12,10 @@ use crate::{
         Charge, Decision, MAX_DIFFERENCES, Policy, PolicyComparison, PolicyDifference, PolicyKind,
         PolicyRevision, PolicyRoles, PolicyStatus,
     },
-    ports::{LoadedPolicy, Policies, PortResult},
+    ports::{LoadedPolicy, Policies, PortResult, Pricing},
     records::DecisionInputs,
 };
+use billing::Commerce;
 use instance::admission::{Admitter, Answer, Holdings, InstancesRequest, Offers};
 use ledger::{Rater, RatingInput};
 use placement::Scheduler;
@@ -70,7 +71,7 @@ fn is_canary(resource: &str, percent: u8) -> bool {
 #[derive(Clone)]
 pub(crate) struct InForce {
     schedulers: Lineup<Scheduler>,
-    raters: Lineup<Rater>,
+    pricings: Lineup<Pricing>,
     admitters: Lineup<Admitter>,
 }
 
@@ -78,7 +79,7 @@ impl InForce {
     fn base(policies: &dyn Policies) -> Self {
         Self {
             schedulers: Lineup::only(policies.scheduler()),
-            raters: Lineup::only(policies.rater()),
+            pricings: Lineup::only(policies.pricing()),
             admitters: Lineup::only(Admitter::built_in()),
         }
     }
@@ -90,7 +91,7 @@ impl InForce {
 
     /// Whether a shadow is asked for prices.
     pub(crate) fn shadows_prices(&self) -> bool {
-        self.raters.shadow.is_some()
+        self.pricings.shadow.is_some()
     }
 
     /// Who places that instance.
@@ -105,20 +106,25 @@ impl InForce {
 
     /// The currency of the prices in force.
     pub(crate) fn currency(&self) -> Currency {
-        self.raters.active.currency()
+        self.pricings.active.rater.currency()
+    }
+
+    /// Who quotes, renews and says what is done about debts. It has no canary: a customer's answers come from one policy.
+    pub(crate) fn commerce(&self) -> &Commerce {
+        &self.pricings.active.commerce
     }
 
     /// Every policy that sets prices, and for which resources.
     pub(crate) fn raters(&self) -> Vec<(&Rater, impl Fn(&str) -> bool + use<>)> {
-        let percent = self.raters.canary.as_ref().map(|(_, percent)| *percent);
+        let percent = self.pricings.canary.as_ref().map(|(_, percent)| *percent);
         let of = move |canary: bool| {
             move |resource: &str| {
                 percent.is_some_and(|percent| is_canary(resource, percent)) == canary
             }
         };
-        let mut raters = vec![(&self.raters.active, of(false))];
-        if let Some((canary, _)) = &self.raters.canary {
-            raters.push((canary, of(true)));
+        let mut raters = vec![(&self.pricings.active.rater, of(false))];
+        if let Some((canary, _)) = &self.pricings.canary {
+            raters.push((&canary.rater, of(true)));
         }
         raters
     }
@@ -219,7 +225,7 @@ impl Board {
                     lineup(scheduler, active, canary, shadow, || policies.scheduler());
             }
             PolicyKind::Billing => {
-                in_force.raters = lineup(rater, active, canary, shadow, || policies.rater());
+                in_force.pricings = lineup(pricing, active, canary, shadow, || policies.pricing());
             }
             PolicyKind::Admission => {
                 in_force.admitters = lineup(admitter, active, canary, shadow, Admitter::built_in);
@@ -277,7 +283,7 @@ impl Board {
     /// Has the shadow price what was charged, too, stretch by stretch. Nobody waits for it.
     pub(crate) fn shadow_charges(self: &Arc<Self>, charged: Vec<(Charge, RatingInput)>) {
         let in_force = self.in_force();
-        let Some((revision, rater)) = in_force.raters.shadow.clone() else {
+        let Some((revision, pricing)) = in_force.pricings.shadow.clone() else {
             return;
         };
         if charged.is_empty() {
@@ -287,7 +293,7 @@ impl Board {
         self.aside(PolicyKind::Billing, revision, count, move |compare| {
             let (charges, usage): (Vec<_>, Vec<_>) = charged.into_iter().unzip();
             let start = Instant::now();
-            let prices = rater.price(&usage);
+            let prices = pricing.rater.price(&usage);
             let elapsed = start.elapsed();
             compare(&|comparison| {
                 let active = charges
@@ -368,7 +374,7 @@ pub(crate) fn raters_of(core: &Core, charges: &[Charge]) -> Result<Vec<Rater>> {
         .into_iter()
         .map(|(rater, _)| rater.clone())
         .collect();
-    raters.push(core.ports.policies.rater());
+    raters.push(core.ports.policies.pricing().rater);
     let names: BTreeSet<&str> = charges
         .iter()
         .map(|charge| charge.policy.as_str())
@@ -383,8 +389,8 @@ pub(crate) fn raters_of(core: &Core, charges: &[Charge]) -> Result<Vec<Rater>> {
         let Some(policy) = core.get::<Policy>(&revision)? else {
             continue;
         };
-        match load(core, &policy).map(rater) {
-            Ok(rater) => raters.extend(rater),
+        match load(core, &policy).map(pricing) {
+            Ok(pricing) => raters.extend(pricing.map(|pricing| pricing.rater)),
             Err(error) => {
                 let why = error.chain();
                 tracing::warn!(policy = %policy.id, error = why, "its prices cannot be checked: it cannot be loaded");
@@ -413,9 +419,9 @@ fn scheduler(policy: LoadedPolicy) -> Option<Scheduler> {
     }
 }
 
-fn rater(policy: LoadedPolicy) -> Option<Rater> {
+fn pricing(policy: LoadedPolicy) -> Option<Pricing> {
     match policy {
-        LoadedPolicy::Billing(rater) => Some(rater),
+        LoadedPolicy::Billing(pricing) => Some(pricing),
         _ => None,
     }
 }

@@ -9,12 +9,13 @@ use crate::model::{
     PolicyStatus, SecurityGroup,
 };
 use async_trait::async_trait;
+use billing::{Commerce, CommercialPolicy};
 use boot_disk::{LiveDaemon, UpdateRecord};
 use bytes::Bytes;
 use image_format::{Slot, TrustedKeys};
 use instance::admission::Admitter;
 use ipnet::Ipv4Net;
-use ledger::Rater;
+use ledger::{PriceList, Rater, RatingPolicy};
 use placement::Scheduler;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -436,10 +437,42 @@ pub struct Space {
 pub enum LoadedPolicy {
     /// Chooses hosts. A choice takes microseconds to some milliseconds.
     Scheduler(Scheduler),
-    /// Prices use.
-    Billing(Rater),
+    /// Prices use, and says what purchases and debts come to.
+    Billing(Pricing),
     /// Lets requests in.
     Admission(Admitter),
+}
+
+/// A billing policy: one component answers both kinds of questions.
+#[derive(Clone)]
+pub struct Pricing {
+    /// Prices use.
+    pub rater: Rater,
+    /// Quotes, renews, and says what is done about debts and which preemptible instances go first.
+    pub commerce: Commerce,
+}
+
+impl Pricing {
+    /// Asks `policy`, with `prices` and the standard terms over them behind it.
+    #[must_use]
+    pub fn new<P: RatingPolicy + CommercialPolicy + 'static>(
+        policy: Arc<P>,
+        prices: PriceList,
+    ) -> Self {
+        Self {
+            rater: Rater::new(policy.clone(), prices.clone()),
+            commerce: Commerce::new(policy, prices),
+        }
+    }
+
+    /// The price list and the standard terms alone.
+    #[must_use]
+    pub fn built_in(prices: PriceList) -> Self {
+        Self {
+            rater: Rater::built_in(prices.clone()),
+            commerce: Commerce::built_in(prices),
+        }
+    }
 }
 
 impl LoadedPolicy {
@@ -463,8 +496,8 @@ pub trait Policies: Send + Sync + 'static {
     /// What chooses hosts where nothing else was activated.
     fn scheduler(&self) -> Scheduler;
 
-    /// What prices use where nothing else was activated.
-    fn rater(&self) -> Rater;
+    /// What sets prices where nothing else was activated.
+    fn pricing(&self) -> Pricing;
 
     /// The policies that are loaded and how they do, those the daemon was started with first.
     fn status(&self) -> Vec<PolicyStatus>;

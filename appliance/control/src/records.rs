@@ -1,10 +1,10 @@
 //! What is kept in the store, and under which name.
 
 use crate::model::{
-    Charge, Decision, Disk, Image, Instance, NetworkInterface, Policy, PolicyKind, PolicyRevision,
-    PolicyRoles, SecurityGroup, Vpc, Vswitch,
+    Charge, Decision, Disk, Image, Instance, NetworkInterface, PayBy, Payment, Policy, PolicyKind,
+    PolicyRevision, PolicyRoles, SecurityGroup, SpotMarket, Vpc, Vswitch,
 };
-use billing::{Budget, Invoice, Settlement};
+use billing::{Arrears, Budget, Invoice, Purchase, Settlement, Subscription};
 use instance::TokenUse;
 use ledger::Entry;
 use placement::{HostTable, PlacementRequest};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use store::{Record, Schema};
 use types::{
     AccountId, Currency, DecisionId, DiskId, HostId, ImageId, InstanceId, InterfaceId, Month,
-    SecurityGroupId, Sha256Digest, Timestamp, VpcId, VswitchId,
+    SecurityGroupId, Sha256Digest, SubscriptionId, Timestamp, VpcId, VswitchId,
 };
 
 /// The meaning of these records. A change that an older daemon would misread raises the version and brings a migration, up and
@@ -54,6 +54,12 @@ records! {
     SettlementRecord: "settlements" by key: String;
     InvoiceRecord: "invoices" by key: String;
     BudgetRecord: "budgets" by key: String;
+    SubscriptionRecord: "subscriptions" by id: SubscriptionId;
+    PurchaseRecord: "purchases" by key: String;
+    AccountRecord: "accounts" by key: String;
+    PaymentRecord: "payments" by key: String;
+    ArrearsRecord: "arrears" by key: String;
+    SpotMarket: "spot_markets" by instance_type: String;
 }
 
 /// The host's own record; there is one.
@@ -147,6 +153,96 @@ impl ChargeRecord {
 pub(crate) struct OwnerRecord {
     pub(crate) resource: String,
     pub(crate) account: AccountId,
+}
+
+/// A subscription, as it is now.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct SubscriptionRecord {
+    pub(crate) id: SubscriptionId,
+    pub(crate) subscription: Subscription,
+}
+
+impl SubscriptionRecord {
+    pub(crate) fn new(subscription: Subscription) -> Self {
+        Self {
+            id: subscription.id(),
+            subscription,
+        }
+    }
+}
+
+/// A purchase, under its time and id: listed in the order of time. Never changed.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct PurchaseRecord {
+    key: String,
+    pub(crate) purchase: Purchase,
+}
+
+impl PurchaseRecord {
+    pub(crate) fn new(purchase: Purchase) -> Self {
+        Self {
+            key: format!("{:020} {}", purchase.at.unix_millis(), purchase.id),
+            purchase,
+        }
+    }
+}
+
+/// How an account pays, where that was said.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct AccountRecord {
+    key: String,
+    pub(crate) account: AccountId,
+    pub(crate) pay_by: PayBy,
+}
+
+impl AccountRecord {
+    pub(crate) fn new(account: AccountId, pay_by: PayBy) -> Self {
+        Self {
+            key: account.to_string(),
+            account,
+            pay_by,
+        }
+    }
+}
+
+/// What an account paid in, under its time and id: listed in the order of time. Never changed.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct PaymentRecord {
+    key: String,
+    pub(crate) payment: Payment,
+}
+
+impl PaymentRecord {
+    pub(crate) fn new(payment: Payment) -> Self {
+        Self {
+            key: format!("{:020} {}", payment.at.unix_millis(), payment.id),
+            payment,
+        }
+    }
+}
+
+/// A debt, as long as there is one.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ArrearsRecord {
+    key: String,
+    pub(crate) arrears: Arrears,
+    /// When what the account has was stopped for it.
+    #[serde(default)]
+    pub(crate) stopped: Option<Timestamp>,
+}
+
+impl ArrearsRecord {
+    pub(crate) fn new(arrears: Arrears) -> Self {
+        Self {
+            key: Self::key_of(arrears.account(), arrears.owed().currency),
+            arrears,
+            stopped: None,
+        }
+    }
+
+    pub(crate) fn key_of(account: &AccountId, currency: Currency) -> String {
+        format!("{account} {currency}")
+    }
 }
 
 /// A settlement, under its hour's end and id: listed in the order of time.

@@ -2,7 +2,7 @@
 
 use crate::model::Limits;
 use std::{path::PathBuf, time::Duration};
-use types::{AccountId, ByteCount, HostId};
+use types::{AccountId, ByteCount, HostId, UtcOffset};
 
 /// Settings of the control plane of one host.
 #[derive(Clone, Debug)]
@@ -13,6 +13,8 @@ pub struct Settings {
     pub host: Option<HostId>,
     /// Who pays for what comes into use from now on. What is in use stays with who pays for it.
     pub account: AccountId,
+    /// Where the days of subscriptions begin.
+    pub billing_zone: UtcOffset,
     /// The daemon's version, as shown.
     pub version: String,
     /// The zone the host is in.
@@ -42,6 +44,7 @@ impl Settings {
             state_folder,
             host: None,
             account: AccountId::default(),
+            billing_zone: UtcOffset::UTC,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             zone: "local".to_owned(),
             vcpus,

@@ -19,6 +19,19 @@ pub enum Usage {
         /// Its memory.
         memory: ByteCount,
     },
+    /// An instance is running that may be reclaimed, at the price that was the market's when this began.
+    InstancePreemptible {
+        /// Which.
+        instance: InstanceId,
+        /// Name of its type.
+        instance_type: String,
+        /// Its virtual CPUs.
+        vcpus: u32,
+        /// Its memory.
+        memory: ByteCount,
+        /// The price per hour, in the currency of the prices in force; not negative.
+        hourly: Decimal,
+    },
     /// A disk exists.
     DiskAllocated {
         /// Which.
@@ -76,11 +89,22 @@ impl std::fmt::Display for UsageKey {
 }
 
 impl Usage {
+    /// Its price per hour, where that was agreed when it began: no policy is asked for it.
+    #[must_use]
+    pub fn agreed(&self) -> Option<Decimal> {
+        match self {
+            Self::InstancePreemptible { hourly, .. } => Some(*hourly),
+            Self::InstanceRunning { .. } | Self::DiskAllocated { .. } | Self::Other { .. } => None,
+        }
+    }
+
     /// Which meter of which resource this is.
     #[must_use]
     pub fn key(&self) -> UsageKey {
         match self {
-            Self::InstanceRunning { instance, .. } => UsageKey::instance_running(*instance),
+            Self::InstanceRunning { instance, .. } | Self::InstancePreemptible { instance, .. } => {
+                UsageKey::instance_running(*instance)
+            }
             Self::DiskAllocated { disk, .. } => UsageKey::disk_allocated(*disk),
             Self::Other { name, resource, .. } => UsageKey::new(resource.clone(), name),
         }

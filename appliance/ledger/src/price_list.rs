@@ -128,6 +128,7 @@ impl PriceList {
                 Some(price) => *price,
                 None => prices.vcpu * Decimal::from(*vcpus) + prices.memory_gib * gib(*memory),
             },
+            Usage::InstancePreemptible { hourly, .. } => *hourly,
             Usage::DiskAllocated { category, size, .. } => {
                 let price = prices.disk_categories.get(category);
                 *price.unwrap_or(&prices.disk_gib) * gib(*size)

@@ -86,6 +86,7 @@ pub struct Rater {
 }
 
 /// An interval with seconds to charge.
+#[derive(Clone, Copy)]
 pub(crate) struct Due<'a> {
     pub interval: &'a UsageInterval,
     pub progress: &'a Progress,
@@ -114,27 +115,30 @@ impl Rater {
     }
 
     /// What the configured policy says `usage` costs, in its order, rounded as charges are: for comparisons, which charge nothing and for
-    /// which the built-in prices are no answer.
+    /// which the built-in prices are no answer. Agreed prices are what they are.
     ///
     /// # Errors
     /// [`PolicyFailure`] when it gives no usable answer for any of it.
     pub fn price(&self, usage: &[RatingInput]) -> Result<Vec<Money>, PolicyFailure> {
         let currency = self.currency();
-        let mut prices = Vec::with_capacity(usage.len());
-        for batch in usage.chunks(MAX_BATCH) {
-            let amounts = self.policy.rate(currency, batch)?;
-            check_amounts(currency, batch, &amounts).map_err(|message| PolicyFailure {
-                policy: Box::new(self.policy.identity()),
-                kind: FailureKind::InvalidAnswer,
-                message,
-            })?;
-            prices.extend(
-                amounts
-                    .into_iter()
-                    .map(|money| money.rounded(AMOUNT_DECIMALS)),
-            );
-        }
-        Ok(prices)
+        let prices = self.split(
+            usage,
+            |input| input.usage.agreed().is_some(),
+            |policy, batch| {
+                let amounts = policy.rate(currency, batch)?;
+                let checked = check_amounts(currency, batch, &amounts);
+                checked.map_err(|message| PolicyFailure {
+                    policy: Box::new(policy.identity()),
+                    kind: FailureKind::InvalidAnswer,
+                    message,
+                })?;
+                Ok(amounts)
+            },
+        )?;
+        let rounded = prices.into_iter();
+        Ok(rounded
+            .map(|money| money.rounded(AMOUNT_DECIMALS))
+            .collect())
     }
 
     /// The currency of all prices.
@@ -151,15 +155,42 @@ impl Rater {
 
     /// One charge for each of `due`, in their order.
     pub(crate) fn charges(&self, due: &[Due<'_>]) -> Result<Vec<Charge>, PolicyFailure> {
-        let mut charges = Vec::with_capacity(due.len());
-        for batch in due.chunks(MAX_BATCH) {
-            let answer = self.ask(&*self.policy, batch, None);
-            charges.extend(match answer {
-                Ok(charges) => charges,
-                Err(failure) => self.ask(&self.fallback, batch, Some(&failure))?,
-            });
+        self.split(
+            due,
+            |due| due.interval.usage.agreed().is_some(),
+            |policy, batch| {
+                let answer = self.ask(policy, batch, None);
+                answer.or_else(|failure| self.ask(&self.fallback, batch, Some(&failure)))
+            },
+        )
+    }
+
+    /// Asks the price list about what was agreed and the configured policy about the rest, batch by batch; one answer for each of
+    /// `all`, in their order.
+    fn split<Q: Clone, A>(
+        &self,
+        all: &[Q],
+        agreed: impl Fn(&Q) -> bool,
+        ask: impl Fn(&dyn RatingPolicy, &[Q]) -> Result<Vec<A>, PolicyFailure>,
+    ) -> Result<Vec<A>, PolicyFailure> {
+        let batches = |policy: &dyn RatingPolicy, questions: &[Q]| {
+            let mut answers = Vec::with_capacity(questions.len());
+            for batch in questions.chunks(MAX_BATCH) {
+                answers.extend(ask(policy, batch)?);
+            }
+            Ok(answers)
+        };
+        if !all.iter().any(&agreed) {
+            return batches(&*self.policy, all);
         }
-        Ok(charges)
+        let (fixed, open): (Vec<Q>, Vec<Q>) = all.iter().cloned().partition(&agreed);
+        let mut fixed = batches(&self.fallback, &fixed)?.into_iter();
+        let mut open = batches(&*self.policy, &open)?.into_iter();
+        let answer = |question| match agreed(question) {
+            true => fixed.next(),
+            false => open.next(),
+        };
+        Ok(all.iter().filter_map(answer).collect())
     }
 
     fn ask(

@@ -496,3 +496,57 @@ fn an_audit_names_everything_that_is_wrong_and_goes_on() {
     // The second interval begins a millisecond later now, so none of its charges fit.
     assert!(text.iter().any(|line| line.contains(&second.to_string())));
 }
+
+#[test]
+fn an_agreed_price_is_charged_whatever_policies_say() {
+    let switched = Arc::new(Switched {
+        broken: AtomicBool::new(false),
+        amount: |seconds| Decimal::from(seconds),
+    });
+    let rater = Rater::new(switched.clone(), price_list("0.1"));
+    let preemptible = |hourly: &str| Usage::InstancePreemptible {
+        instance: InstanceId::generate(1),
+        instance_type: "ecs.g6.large".to_owned(),
+        vcpus: 2,
+        memory: ByteCount::from_gib(8),
+        hourly: hourly.parse().unwrap(),
+    };
+    let mut books = Books::default();
+    // Among others, whose price the policy sets: each gets its own.
+    for usage in [disk(1), preemptible("0.36"), disk(2)] {
+        books.enter(Change::Open(usage), at(0)).unwrap();
+    }
+    let said = |charges: &[Charge]| -> Vec<String> {
+        let mut said: Vec<String> = charges
+            .iter()
+            .map(|charge| format!("{} {}", charge.money.amount, charge.policy))
+            .collect();
+        said.sort();
+        said
+    };
+    let charges = books.tick(&rater, at(10_000));
+    let expected = [
+        "0.001000 price-list",
+        "10.000000 switched",
+        "10.000000 switched",
+    ];
+    assert_eq!(said(&charges), expected);
+    assert!(charges.iter().all(|charge| charge.fallback.is_none()));
+
+    // The market moves: the meter stays the same one, and its next interval has the new price.
+    let key = preemptible("0.36").key();
+    books.enter(Change::Close(key.clone()), at(10_000)).unwrap();
+    books
+        .enter(Change::Open(preemptible("0.72")), at(10_000))
+        .unwrap();
+    for resource in [disk(1), disk(2)] {
+        books
+            .enter(Change::Close(resource.key()), at(10_000))
+            .unwrap();
+    }
+    switched.broken.store(true, Ordering::Relaxed);
+    let charges = books.tick(&rater, at(20_000));
+    assert_eq!(said(&charges), ["0.002000 price-list"]);
+    assert!(charges[0].fallback.is_none());
+    assert_eq!(books.reopened().head(), books.ledger.head());
+}

@@ -104,6 +104,12 @@ fn interval<'a>(input: &'a RatingInput, texts: &'a Texts) -> UsageInterval<'a> {
                 vcpus,
                 memory,
                 ..
+            }
+            | Usage::InstancePreemptible {
+                instance_type,
+                vcpus,
+                memory,
+                ..
             } => UsageParam::InstanceRunning(InstanceUsage {
                 instance_type,
                 vcpus: *vcpus,

@@ -112,6 +112,8 @@ ids! {
     SubscriptionId = "sub-", "a subscription id";
     /// A purchase: of a term of a subscription, or of a change to it.
     PurchaseId = "pur-", "a purchase id";
+    /// A payment: what an account paid in.
+    PaymentId = "pay-", "a payment id";
     /// An invoice.
     InvoiceId = "inv-", "an invoice id";
 }

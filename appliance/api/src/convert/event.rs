@@ -17,6 +17,10 @@ pub fn to_wire(event: &model::Event) -> Event {
         EventSubject::Policy(kind) => (kind.to_string(), None),
         EventSubject::Settlement(id) => (id.to_string(), None),
         EventSubject::Invoice(id) => (id.to_string(), None),
+        EventSubject::Subscription(id) => (id.to_string(), None),
+        EventSubject::Account(id) => (id.to_string(), None),
+        EventSubject::SpotPrice(instance_type) => (instance_type.clone(), None),
+        EventSubject::SpotNotice(id) => (id.to_string(), None),
         EventSubject::Budget(name) => (name.clone(), None),
     };
     Event {

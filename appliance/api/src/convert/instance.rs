@@ -115,6 +115,7 @@ pub fn to_command(request: RunInstances, received: Received) -> ApiResult<comman
     let groups = request.security_group_ids.iter().enumerate();
     let system_disk = request.system_disk.unwrap_or_default();
     Ok(commands::RunInstances {
+        charging: commands::Charging::default(),
         request: commands::Request {
             client_token: request.client_token,
             dry_run: request.dry_run,

@@ -20,11 +20,11 @@ use control::{
     ports::{
         Clock, ConsoleOutput, Entropy, InterfaceSpec, LoadedPolicy, Machine, MachineEvent,
         MachineEventKind, MachineExit, MachineSpec, Machines, Networks, OpenDisk, PartWriter,
-        Policies, PortError, PortErrorKind, PortResult, Ports, PresentVolumes, PresentVpc, Space,
-        StoredPart, Volumes, VpcSecurity, VpcSpec,
+        Policies, PortError, PortErrorKind, PortResult, Ports, PresentVolumes, PresentVpc, Pricing,
+        Space, StoredPart, Volumes, VpcSecurity, VpcSpec,
     },
 };
-use ledger::{PriceList, Prices, Rater};
+use ledger::{PriceList, Prices};
 use placement::{BuiltIn, Scheduler, Strategy};
 use tokio::sync::{mpsc, watch};
 use types::{
@@ -378,8 +378,8 @@ impl Policies for BuiltInPolicies {
         Scheduler::built_in(BuiltIn::default())
     }
 
-    fn rater(&self) -> Rater {
-        Rater::built_in(
+    fn pricing(&self) -> Pricing {
+        Pricing::built_in(
             PriceList::new(Prices {
                 currency: Currency::USD,
                 instance_types: [].into(),

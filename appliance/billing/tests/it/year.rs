@@ -64,7 +64,7 @@ fn hourly(usage: &Usage) -> Vec<i128> {
             ..
         } => vcpu * i64::from(*vcpus) + memory * gib(size),
         Usage::DiskAllocated { size, .. } => disk * gib(size),
-        Usage::Other { .. } => 0,
+        Usage::InstancePreemptible { .. } | Usage::Other { .. } => 0,
     };
     let [first, second] = PRICES.map(|list| i128::from(price(list)));
     vec![first, second, first * 2]

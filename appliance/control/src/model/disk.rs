@@ -67,6 +67,9 @@ pub struct Disk {
     /// Whether its file is there. A disk of an instance gets it at the first start.
     #[serde(default)]
     pub allocated: bool,
+    /// Whether the subscription of its instance pays for it: nothing is charged for it then.
+    #[serde(default)]
+    pub prepaid: bool,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it became its instance's.

@@ -2,8 +2,8 @@
 
 use crate::model::{DiskState, ImageState, PolicyKind, State};
 use types::{
-    DecisionId, DiskId, ImageId, InstanceId, InvoiceId, SecurityGroupId, SettlementId, Timestamp,
-    VpcId, VswitchId,
+    AccountId, DecisionId, DiskId, ImageId, InstanceId, InvoiceId, SecurityGroupId, SettlementId,
+    SubscriptionId, Timestamp, VpcId, VswitchId,
 };
 
 /// What something happened to, and its state after it (`None`: it is gone).
@@ -33,6 +33,14 @@ pub enum EventSubject {
     Settlement(SettlementId),
     /// A month was closed: its invoice is final.
     Invoice(InvoiceId),
+    /// A subscription was bought, renewed or changed, or is over.
+    Subscription(SubscriptionId),
+    /// An account paid, owes, or is done something about.
+    Account(AccountId),
+    /// The market price of preemptible instances of that type changed.
+    SpotPrice(String),
+    /// A preemptible instance was given notice.
+    SpotNotice(InstanceId),
     /// A threshold of the budget of that name was passed.
     Budget(String),
 }
@@ -57,6 +65,10 @@ impl EventSubject {
             Self::Policy(_) => "policy.changed",
             Self::Settlement(_) => "usage.settled",
             Self::Invoice(_) => "bill.closed",
+            Self::Subscription(_) => "subscription.changed",
+            Self::Account(_) => "account.changed",
+            Self::SpotPrice(_) => "spot.price",
+            Self::SpotNotice(_) => "spot.notice",
             Self::Budget(_) => "budget.alert",
         }
     }

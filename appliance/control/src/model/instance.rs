@@ -1,6 +1,6 @@
 //! Instances.
 
-use crate::model::{State, StopReason};
+use crate::model::{FinancialLock, InstanceCharge, State, StopReason};
 use bytes::Bytes;
 use std::{collections::BTreeMap, net::Ipv4Addr};
 use types::{
@@ -83,6 +83,12 @@ pub struct Instance {
     pub tags: BTreeMap<String, String>,
     /// While true, it cannot be released.
     pub deletion_protection: bool,
+    /// How it is paid for.
+    #[serde(default)]
+    pub charge: InstanceCharge,
+    /// Why it must not run, if it must not.
+    #[serde(default)]
+    pub lock: Option<FinancialLock>,
     /// The host it was placed on.
     pub host: HostId,
     /// The decision that placed it.

@@ -3,6 +3,7 @@
 //! They are serialised into the store, so a field may be added with a default and never change its meaning.
 
 mod bill;
+mod commerce;
 mod disk;
 mod event;
 mod host;
@@ -15,7 +16,12 @@ mod security;
 
 pub use ::instance::{State, StopReason};
 pub use bill::{Bill, BillState, BudgetStatus, Replay, ReplayDifference, ReplayKind, Verification};
-pub use billing::{Invoice, InvoiceLine, LineKind, Unpriced, Violation, ViolationKind};
+pub use billing::{
+    ArrearsAction, Due, Invoice, InvoiceLine, LineKind, Period, PeriodUnit, PriceHistory, Purchase,
+    PurchaseKind, QuoteLine, SpotLease, SpotNotice, SpotReason, SpotStrategy, Stage, Subscription,
+    Unpriced, Violation, ViolationKind,
+};
+pub use commerce::*;
 pub use disk::{Disk, DiskRole, DiskState};
 pub use event::{Event, EventSubject};
 pub use host::{Capacity, Health, HealthCheck, HostInfo, Limits};

@@ -14,13 +14,14 @@
 use crate::{
     Result,
     core::{Core, Transaction, blocking},
-    model::{Disk, DiskState, EventSubject, Instance, Intent, StopReason},
+    model::{Disk, DiskState, EventSubject, Instance, InstanceCharge, Intent, StopReason},
     placing::CUSTOM_TYPE,
     ports::{MachineEvent, MachineEventKind, MachineExit, PortErrorKind},
     reconcile::{
         Found, Instances, Networks,
+        disks::disk_usage,
         plan::{Observed, Plan, Step, plan},
-        release,
+        release, spot,
         start::{self, Started},
     },
     use_cases::{begin_start, put_instance},
@@ -33,7 +34,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use types::{DiskId, InstanceId};
+use types::{DiskId, InstanceId, Timestamp};
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
@@ -310,15 +311,9 @@ impl Actor {
             }
             instance.timings.first_output_ns =
                 first_output_ns.map(|at_ns| at_ns.saturating_sub(instance.requested_ns));
-            transaction.open_usage(Usage::InstanceRunning {
-                instance: id,
-                instance_type: instance
-                    .instance_type
-                    .clone()
-                    .unwrap_or_else(|| CUSTOM_TYPE.to_owned()),
-                vcpus: instance.vcpus,
-                memory: instance.memory,
-            });
+            if let Some(usage) = usage(transaction.core(), &instance, now)? {
+                transaction.open_usage(usage);
+            }
             for disk in instance.system_disk.iter().chain(&instance.data_disks) {
                 attach(transaction, *disk)?;
             }
@@ -411,6 +406,23 @@ async fn sync(core: &Arc<Core>, disks: Vec<DiskId>) -> Result<()> {
     Ok(())
 }
 
+/// What is used of an instance that runs; nothing of one that is paid for in advance.
+fn usage(core: &Core, instance: &Instance, now: Timestamp) -> Result<Option<Usage>> {
+    match &instance.charge {
+        InstanceCharge::PayAsYouGo => Ok(Some(Usage::InstanceRunning {
+            instance: instance.id,
+            instance_type: instance
+                .instance_type
+                .clone()
+                .unwrap_or_else(|| CUSTOM_TYPE.to_owned()),
+            vcpus: instance.vcpus,
+            memory: instance.memory,
+        })),
+        InstanceCharge::Preemptible { lease } => spot::usage(core, instance, lease, now).map(Some),
+        InstanceCharge::Subscription { .. } => Ok(None),
+    }
+}
+
 fn attach(transaction: &mut Transaction<'_>, id: DiskId) -> Result<()> {
     let Some(mut disk) = transaction.get::<Disk>(&id)? else {
         return Ok(());
@@ -418,11 +430,9 @@ fn attach(transaction: &mut Transaction<'_>, id: DiskId) -> Result<()> {
     let changed = disk.state != DiskState::InUse || !disk.allocated;
     disk.state = DiskState::InUse;
     disk.allocated = true;
-    transaction.open_usage(Usage::DiskAllocated {
-        disk: id,
-        category: DISK_CATEGORY.to_owned(),
-        size: disk.size,
-    });
+    if !disk.prepaid {
+        transaction.open_usage(disk_usage(&disk));
+    }
     if changed {
         transaction.put(&disk)?;
         transaction.event(

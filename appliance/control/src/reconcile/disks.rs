@@ -2,22 +2,56 @@
 
 use crate::{
     ControlError, Result,
-    core::{Core, Transaction, blocking},
+    core::{Core, Transaction, blocking, lock},
     model::{Disk, DiskState, EventSubject},
     reconcile::actor::DISK_CATEGORY,
 };
 use ledger::{Usage, UsageKey};
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 use types::DiskId;
 
 #[derive(Clone)]
 pub(crate) struct Disks {
     core: Arc<Core>,
+    /// Those that requests are making at the moment.
+    making: Arc<Mutex<BTreeSet<DiskId>>>,
+}
+
+/// A disk is being made as long as there is this.
+pub(crate) struct Making {
+    disks: Disks,
+    id: DiskId,
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        lock(&self.disks.making).remove(&self.id);
+    }
 }
 
 impl Disks {
     pub(crate) fn new(core: Arc<Core>) -> Self {
-        Self { core }
+        Self {
+            core,
+            making: Arc::default(),
+        }
+    }
+
+    /// A request begins to make a disk, which nobody else finishes or removes meanwhile.
+    pub(crate) fn begin(&self, id: DiskId) -> Making {
+        lock(&self.making).insert(id);
+        Making {
+            disks: self.clone(),
+            id,
+        }
+    }
+
+    /// Whether a request is making that disk.
+    pub(crate) fn makes(&self, id: DiskId) -> bool {
+        lock(&self.making).contains(&id)
     }
 
     /// Makes the file of a disk that is Creating; then it is Available. When that fails, nothing of the disk is left.
@@ -45,11 +79,7 @@ impl Disks {
                 disk.state = DiskState::Available;
                 disk.allocated = true;
                 transaction.put(&disk)?;
-                transaction.open_usage(Usage::DiskAllocated {
-                    disk: id,
-                    category: DISK_CATEGORY.to_owned(),
-                    size: disk.size,
-                });
+                transaction.open_usage(disk_usage(&disk));
                 transaction.event(
                     EventSubject::Disk(id, Some(disk.state)),
                     format!("disk {id} is available"),
@@ -66,6 +96,15 @@ impl Disks {
         blocking(move || volumes.delete_disk(id)).await??;
         let deleted = move |transaction: &mut Transaction<'_>| erase(transaction, id);
         self.core.write(deleted).await
+    }
+}
+
+/// The use of a disk that is there.
+pub(crate) fn disk_usage(disk: &Disk) -> Usage {
+    Usage::DiskAllocated {
+        disk: disk.id,
+        category: DISK_CATEGORY.to_owned(),
+        size: disk.size,
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) struct Instances {
     end: CancellationToken,
     actors: Mutex<HashMap<InstanceId, Handle>>,
     stopped: Notify,
+    commerce: Notify,
 }
 
 impl Instances {
@@ -44,12 +45,18 @@ impl Instances {
             end,
             actors: Mutex::default(),
             stopped: Notify::new(),
+            commerce: Notify::new(),
         }
     }
 
     /// Told when an instance has stopped.
     pub(crate) fn stopped(&self) -> &Notify {
         &self.stopped
+    }
+
+    /// Told when something about leases, subscriptions or accounts has changed.
+    pub(crate) fn commerce(&self) -> &Notify {
+        &self.commerce
     }
 
     /// Has an instance looked after now, because what is intended for it changed.

@@ -11,11 +11,11 @@
 
 use crate::{
     ControlError, Result,
-    bills::refused,
+    bills::{refused, too_much},
     core::{Core, Transaction, blocking},
     model::EventSubject,
-    reconcile::Instances,
-    records::{BudgetRecord, ChargeRecord, InvoiceRecord, SettlementRecord},
+    reconcile::{Instances, note_debt},
+    records::{BudgetRecord, ChargeRecord, InvoiceRecord, PurchaseRecord, SettlementRecord},
 };
 use billing::Books;
 use std::sync::Arc;
@@ -31,7 +31,9 @@ pub(super) async fn run(core: Arc<Core>, instances: Arc<Instances>) {
             _ = ticks.tick() => {}
             () = instances.stopped().notified() => {}
         }
-        if let Err(error) = core.meter().await {
+        let metered = core.meter().await;
+        instances.commerce().notify_one();
+        if let Err(error) = metered {
             // Nothing is lost: seconds, hours and months are due at the next tick.
             tracing::error!("use could not be charged or settled: {error}");
         }
@@ -66,10 +68,10 @@ impl Core {
         let due = self.books().bills.due(now);
         for settlement in due.map_err(|error| refused(error, "be made"))? {
             let month = Month::of(settlement.from);
-            let before =
-                self.books()
-                    .bills
-                    .settled(&settlement.account, settlement.currency, month);
+            let before = self
+                .books()
+                .bills
+                .spent(&settlement.account, settlement.currency, month);
             let spent = before.checked_add(settlement.money()).map_err(|error| {
                 ControlError::internal("The settlements of a month do not add up.", error)
             })?;
@@ -86,7 +88,15 @@ impl Core {
                         settlement.from
                     ),
                 );
-                tell_budgets(transaction, &settlement.account, month, spent)
+                tell_budgets(transaction, &settlement.account, month, spent)?;
+                let balance = transaction
+                    .balance(&settlement.account, settlement.currency)?
+                    .checked_sub(settlement.money())
+                    .map_err(too_much)?;
+                if balance.is_negative() {
+                    note_debt(transaction, &settlement.account, balance, settlement.to)?;
+                }
+                Ok(())
             })?;
             let recorded = self.books().bills.record(&settlement);
             recorded.map_err(|error| refused(error, "be recorded"))?;
@@ -102,10 +112,11 @@ impl Core {
         }
         let charges = self.list::<ChargeRecord>()?;
         let settlements = self.list::<SettlementRecord>()?;
+        let purchases = self.list::<PurchaseRecord>()?;
         let books = Books::new(
             charges.iter().map(|record| &record.charge),
             settlements.iter().map(|record| &record.settlement),
-            [],
+            purchases.iter().map(|record| &record.purchase),
         );
         for ended in ended {
             let invoice = books.invoice(&ended.account, ended.currency, ended.month);

@@ -10,6 +10,7 @@
 //! away at the start and on a timer.
 
 mod actor;
+mod commerce;
 mod disks;
 mod instances;
 pub(crate) mod meter;
@@ -20,6 +21,7 @@ mod start;
 mod sweep;
 
 pub(crate) use actor::DISK_CATEGORY;
+pub(crate) use commerce::{note_debt, spot, unlock};
 pub(crate) use disks::Disks;
 pub(crate) use instances::Instances;
 pub(crate) use networks::Networks;
@@ -157,6 +159,10 @@ pub(crate) fn spawn(
     tasks.spawn(
         end.clone()
             .run_until_cancelled_owned(meter::run(core.clone(), instances.clone())),
+    );
+    tasks.spawn(
+        end.clone()
+            .run_until_cancelled_owned(commerce::run(core.clone(), instances.clone())),
     );
     let sweeper = sweep::Sweeper::new(
         core.clone(),

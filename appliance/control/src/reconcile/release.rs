@@ -43,6 +43,10 @@ pub(crate) async fn release(core: &Arc<Core>, instance: &Instance) -> Result<()>
                 disk.state = DiskState::Available;
                 disk.instance = None;
                 disk.attached_at = None;
+                // What a subscription paid for is over with its instance.
+                if std::mem::take(&mut disk.prepaid) {
+                    transaction.open_usage(disks::disk_usage(&disk));
+                }
                 transaction.put(&disk)?;
                 let message = format!("disk {} is available", disk.id);
                 transaction.event(EventSubject::Disk(disk.id, Some(disk.state)), message);

@@ -109,8 +109,8 @@ impl Sweeper {
     async fn sweep_records(&self) -> Result<()> {
         for disk in self.core.list::<Disk>()? {
             match (disk.state, disk.instance) {
-                // Younger ones are in the hands of the request that makes them.
-                (DiskState::Creating, None) if disk.created_at < self.core.started_at => {
+                // One that no request of this daemon makes was left by another daemon, whatever the clock said then.
+                (DiskState::Creating, None) if !self.disks.makes(disk.id) => {
                     self.disks.finish(disk).await?;
                 }
                 (DiskState::Deleting, _) => self.disks.remove(disk.id).await?,

@@ -2,7 +2,7 @@
 
 use crate::{
     ControlError, ErrorKind, Result,
-    commands::{DataDisk, RunInstances},
+    commands::{Charging, DataDisk, RunInstances},
     core::{Transaction, sentence},
     model::{EventSubject, Instance, PolicyKind},
     placing::CUSTOM_TYPE,
@@ -89,7 +89,7 @@ fn request(account: types::AccountId, command: &RunInstances, size: &Size) -> In
         name: command.name.clone(),
         tags: command.tags.clone(),
         zone: None,
-        spot: false,
+        spot: matches!(command.charging, Charging::Preemptible { .. }),
         deletion_protection: command.deletion_protection,
     }
 }

@@ -9,9 +9,15 @@ use crate::{
         Bill, BillState, Disk, Instance, Replay, ReplayDifference, ReplayKind, State, Verification,
     },
     policies,
-    records::{ChargeRecord, EntryRecord, InvoiceRecord, OwnerRecord, SettlementRecord},
+    records::{
+        ChargeRecord, EntryRecord, InvoiceRecord, OwnerRecord, PurchaseRecord, SettlementRecord,
+        SubscriptionRecord,
+    },
 };
-use billing::{Books, Evidence, Invoice, Replayed, Settlement, UsedSpan, Violation, ViolationKind};
+use billing::{
+    Books, Evidence, Invoice, Purchase, Replayed, Settlement, Subscription, UsedSpan, Violation,
+    ViolationKind,
+};
 use ledger::{Audit, Charge, Entry, Rater, RatingPolicy, UsageKey};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -83,6 +89,8 @@ struct Records {
     charges: Vec<Charge>,
     owners: BTreeMap<String, AccountId>,
     settlements: Vec<Settlement>,
+    subscriptions: Vec<Subscription>,
+    purchases: Vec<Purchase>,
     invoices: BTreeMap<String, InvoiceRecord>,
     instances: Vec<Instance>,
     disks: Vec<Disk>,
@@ -96,6 +104,8 @@ impl Records {
             let owners = reader.list::<OwnerRecord>()?.into_iter();
             let settlements = reader.list::<SettlementRecord>()?.into_iter();
             let invoices = reader.list::<InvoiceRecord>()?.into_iter();
+            let subscriptions = reader.list::<SubscriptionRecord>()?.into_iter();
+            let purchases = reader.list::<PurchaseRecord>()?.into_iter();
             Ok(Self {
                 entries: entries.map(|record| record.entry).collect(),
                 charges: charges.map(|record| record.charge).collect(),
@@ -103,6 +113,8 @@ impl Records {
                     .map(|record| (record.resource, record.account))
                     .collect(),
                 settlements: settlements.map(|record| record.settlement).collect(),
+                subscriptions: subscriptions.map(|record| record.subscription).collect(),
+                purchases: purchases.map(|record| record.purchase).collect(),
                 invoices: invoices
                     .map(|record| (record.key.clone(), record))
                     .collect(),
@@ -113,7 +125,7 @@ impl Records {
     }
 
     fn books(&self) -> Books<'_> {
-        Books::new(&self.charges, &self.settlements, [])
+        Books::new(&self.charges, &self.settlements, &self.purchases)
     }
 
     /// The kept invoice of a month that is closed.
@@ -226,8 +238,8 @@ fn verify(core: &Core) -> Result<Verification> {
         slack: Duration::ZERO,
         owners: &records.owners,
         settlements: &records.settlements,
-        subscriptions: &[],
-        purchases: &[],
+        subscriptions: &records.subscriptions,
+        purchases: &records.purchases,
         invoices: &invoices,
         metered,
         // The clock may have gone back since.
@@ -280,7 +292,8 @@ fn history(records: &Records) -> Vec<UsedSpan> {
     let mut used: BTreeMap<UsageKey, Timestamp> = BTreeMap::new();
     // Those that are being stopped were in use if they ran before, which nobody writes down.
     let mut perhaps: BTreeSet<UsageKey> = BTreeSet::new();
-    for instance in &records.instances {
+    let metered = |instance: &&Instance| instance.charge.subscription().is_none();
+    for instance in records.instances.iter().filter(metered) {
         let key = UsageKey::instance_running(instance.id);
         match instance.state {
             State::Running => {
@@ -293,7 +306,11 @@ fn history(records: &Records) -> Vec<UsedSpan> {
             State::Pending | State::Starting | State::Stopped => {}
         }
     }
-    for disk in records.disks.iter().filter(|disk| disk.allocated) {
+    for disk in records
+        .disks
+        .iter()
+        .filter(|disk| disk.allocated && !disk.prepaid)
+    {
         used.insert(UsageKey::disk_allocated(disk.id), disk.created_at);
     }
     let mut history = Vec::new();
@@ -406,9 +423,13 @@ fn settlements_of<'a>(
 fn invoice_again(records: &Records, which: &Which, replayed: &Replayed) -> Result<Invoice> {
     let before =
         settlements_of(records, which).filter(|settlement| settlement.to <= which.month.start());
-    Books::new(&records.charges, before.chain(&replayed.settlements), [])
-        .invoice(&which.account, which.currency, which.month)
-        .map_err(|error| ControlError::internal("The invoice cannot be made again.", error))
+    Books::new(
+        &records.charges,
+        before.chain(&replayed.settlements),
+        &records.purchases,
+    )
+    .invoice(&which.account, which.currency, which.month)
+    .map_err(|error| ControlError::internal("The invoice cannot be made again.", error))
 }
 
 /// In what the kept invoice is not `expected`, byte by byte.

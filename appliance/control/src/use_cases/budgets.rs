@@ -56,7 +56,7 @@ fn set(core: &Core, command: SetBudget) -> Result<BudgetStatus> {
     let spent = core
         .books()
         .bills
-        .settled(account, record.budget.limit().currency, month);
+        .spent(account, record.budget.limit().currency, month);
     let record = core.write_blocking(true, |transaction| {
         let kept = transaction.get::<BudgetRecord>(record.key())?;
         if let Some(kept) = kept.filter(|kept| same(&kept.budget, &record.budget)) {
@@ -109,10 +109,7 @@ fn status(core: &Core, record: BudgetRecord) -> BudgetStatus {
     let BudgetRecord { name, budget, .. } = record;
     let month = Month::of(core.now());
     let currency = budget.limit().currency;
-    let spent = core
-        .books()
-        .bills
-        .settled(budget.account(), currency, month);
+    let spent = core.books().bills.spent(budget.account(), currency, month);
     BudgetStatus {
         name,
         budget,

@@ -17,9 +17,10 @@ impl Control {
         check_names(command.name.as_deref(), None)?;
         check_disk_size(command.size)?;
         let ticket = Ticket::new("CreateDisk", &command.request, &command)?;
+        let disks = self.inner.disks.clone();
         let create = move |transaction: &mut Transaction<'_>| {
             if let Some(ids) = ticket.former::<DiskId>(transaction)? {
-                return first_of(transaction, &ids, "DiskId", "disk");
+                return Ok((first_of(transaction, &ids, "DiskId", "disk")?, None));
             }
             let limit = transaction.core().settings.limits.max_disks;
             check_room("disks", transaction.list::<Disk>()?.len(), 1, limit)?;
@@ -34,18 +35,20 @@ impl Control {
                 instance: None,
                 delete_with_instance: false,
                 allocated: false,
+                prepaid: false,
                 created_at: transaction.core().now(),
                 attached_at: None,
             };
+            let making = disks.begin(disk.id);
             transaction.put(&disk)?;
             let message = format!("disk {} of {} is being made", disk.id, disk.size);
             transaction.event(EventSubject::Disk(disk.id, Some(disk.state)), message);
             ticket.answered(transaction, &[disk.id])?;
-            Ok(disk)
+            Ok((disk, Some(making)))
         };
         let (core, disks) = (self.core().clone(), self.inner.disks.clone());
         to_the_end(async move {
-            let disk = core.write(create).await?;
+            let (disk, _making) = core.write(create).await?;
             if disk.state == DiskState::Creating {
                 disks.finish(disk).await
             } else {

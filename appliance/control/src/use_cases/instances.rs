@@ -4,9 +4,10 @@ use crate::{
     Control, ControlError, ErrorKind, Result,
     commands::{InstanceFilter, ModifyInstance},
     core::{Transaction, sentence, to_the_end},
-    model::{Console, EventSubject, Instance, Intent, State, Timings},
+    model::{Console, EventSubject, FinancialLock, Instance, Intent, Stage, State, Timings},
     placing::{self, Hosts, Wanted},
     ports::PortErrorKind,
+    records::SubscriptionRecord,
     use_cases::{check_names, oldest_first},
 };
 use bytes::Bytes;
@@ -93,26 +94,8 @@ impl Control {
                 .get::<Instance>(&id)?
                 .ok_or_else(|| unknown(id))?;
             permit(&instance, Operation::Start)?;
-            let wanted = Wanted {
-                instance: id,
-                instance_type: instance.instance_type.clone(),
-                vcpus: instance.vcpus,
-                memory: instance.memory,
-            };
-            // Stopped, it had given its room back: it is placed anew.
-            let (decided, inputs) = Hosts::new(transaction)?.place(transaction.core(), wanted);
-            let decision = match decided {
-                Ok(decision) => decision,
-                Err(refusal) => {
-                    placing::record(transaction, &refusal.decision, inputs)?;
-                    return Ok(Err(refusal));
-                }
-            };
-            placing::record(transaction, &decision, inputs)?;
-            instance.decision = decision.id;
-            begin_start(&mut instance, received_ns);
-            put(transaction, &mut instance)?;
-            Ok(Ok(instance))
+            let started = start_again(transaction, &mut instance, received_ns)?;
+            Ok(started.map(|()| instance))
         };
         let (core, instances) = (self.core().clone(), self.inner.instances.clone());
         to_the_end(async move {
@@ -175,6 +158,7 @@ impl Control {
                 .with_next_step("Take its deletion protection away first."));
             }
             permit(&instance, Operation::Release { force })?;
+            check_paid(transaction, &instance)?;
             instance.intent = Intent::Released;
             instance.restart = false;
             if let Some(state) = instance.state.after(Change::Stop) {
@@ -323,6 +307,34 @@ impl Control {
     }
 }
 
+/// Has a stopped instance start, if a host has room for it: stopped, it had given its own back, and is placed anew.
+pub(crate) fn start_again(
+    transaction: &mut Transaction<'_>,
+    instance: &mut Instance,
+    requested_ns: u64,
+) -> Result<std::result::Result<(), NoStock>> {
+    let wanted = Wanted {
+        instance: instance.id,
+        instance_type: instance.instance_type.clone(),
+        vcpus: instance.vcpus,
+        memory: instance.memory,
+        spot: instance.charge.lease().is_some(),
+    };
+    let (decided, inputs) = Hosts::new(transaction)?.place(transaction.core(), wanted);
+    let decision = match decided {
+        Ok(decision) => decision,
+        Err(refusal) => {
+            placing::record(transaction, &refusal.decision, inputs)?;
+            return Ok(Err(refusal));
+        }
+    };
+    placing::record(transaction, &decision, inputs)?;
+    instance.decision = decision.id;
+    begin_start(instance, requested_ns);
+    put(transaction, instance)?;
+    Ok(Ok(()))
+}
+
 /// Makes a stopped instance one that starts.
 pub(crate) fn begin_start(instance: &mut Instance, requested_ns: u64) {
     if let Some(state) = instance.state.after(Change::Start) {
@@ -366,6 +378,55 @@ fn shutting_down() -> ControlError {
     .with_next_step("Try again when it is back.")
 }
 
+/// Refuses to release what is paid for in advance.
+fn check_paid(transaction: &Transaction<'_>, instance: &Instance) -> Result<()> {
+    let Some(id) = instance.charge.subscription() else {
+        return Ok(());
+    };
+    let record = transaction.get::<SubscriptionRecord>(&id)?;
+    let Some(active) = record.filter(|record| record.subscription.stage() == Stage::Active) else {
+        return Ok(());
+    };
+    let message = format!(
+        "Instance {} is paid for by {id} until {}.",
+        instance.id,
+        active.subscription.expires()
+    );
+    Err(
+        ControlError::new(ErrorKind::Denied, "ChargeTypeViolation", message)
+            .with_next_step("Stop it, and have its subscription not renewed; it goes then."),
+    )
+}
+
+/// Refuses to run what is not paid for, or is about to go.
+fn check_lock(instance: &Instance) -> Result<()> {
+    let id = instance.id;
+    if let Some(notice) = instance.charge.lease().and_then(|lease| lease.notice) {
+        let message = format!("Instance {id} is reclaimed at {}.", notice.reclaim_at);
+        return Err(ControlError::new(
+            ErrorKind::IncorrectState,
+            "IncorrectInstanceStatus",
+            message,
+        )
+        .with_next_step("Run another one."));
+    }
+    let (why, next_step) = match instance.lock {
+        None => return Ok(()),
+        Some(FinancialLock::Arrears { .. }) => (
+            "its account owes",
+            "Pay in what is owed: `ashlar account ls` says how much.",
+        ),
+        Some(FinancialLock::Expired { .. }) => {
+            ("its subscription has expired", "Renew its subscription.")
+        }
+    };
+    let message = format!("Instance {id} must not run: {why}.");
+    Err(
+        ControlError::new(ErrorKind::Denied, "InstanceExpiredOrInArrears", message)
+            .with_next_step(next_step),
+    )
+}
+
 fn permit(instance: &Instance, operation: Operation) -> Result<()> {
     if instance.intent == Intent::Released {
         let message = format!("Instance {} is being released.", instance.id);
@@ -374,6 +435,9 @@ fn permit(instance: &Instance, operation: Operation) -> Result<()> {
             "IncorrectInstanceStatus",
             message,
         ));
+    }
+    if matches!(operation, Operation::Start | Operation::Reboot) {
+        check_lock(instance)?;
     }
     operation
         .permit(instance.state)

@@ -1,5 +1,6 @@
 //! What a user can ask for, one file per resource.
 
+mod accounts;
 mod admit;
 mod bills;
 mod budgets;
@@ -7,15 +8,19 @@ mod disks;
 mod host;
 mod images;
 mod instances;
+mod markets;
 mod networks;
 mod place;
 mod policies;
 mod policy_life;
 mod policy_replay;
+pub(crate) mod purchase;
+pub(crate) mod quotes;
 mod run_instances;
 mod security_groups;
+mod subscriptions;
 
-pub(crate) use instances::{begin_start, put as put_instance};
+pub(crate) use instances::{begin_start, put as put_instance, start_again};
 
 use crate::{
     ControlError, ErrorKind, Result,

@@ -69,8 +69,10 @@ impl Control {
         Ok(totals.into_values().collect())
     }
 
-    /// Charges everything that was used until now, and settles what is due, without waiting for the next metering tick.
+    /// Charges everything that was used until now, settles what is due, and does what is due about money, without waiting for the next
+    /// metering tick.
     pub async fn meter_now(&self) -> Result<()> {
-        self.core().meter().await
+        self.core().meter().await?;
+        self.deal_now().await
     }
 }

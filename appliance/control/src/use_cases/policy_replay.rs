@@ -33,8 +33,8 @@ impl Control {
                 LoadedPolicy::Scheduler(scheduler) => {
                     replay_decisions(&core, &scheduler, period, &mut comparison)?;
                 }
-                LoadedPolicy::Billing(rater) => {
-                    replay_charges(&core, &rater, period, &mut comparison)?;
+                LoadedPolicy::Billing(pricing) => {
+                    replay_charges(&core, &pricing.rater, period, &mut comparison)?;
                 }
                 LoadedPolicy::Admission(_) => {
                     return Err(ControlError::new(

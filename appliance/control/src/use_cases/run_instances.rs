@@ -9,13 +9,17 @@ use crate::{
         NetworkInterface, State, StopReason, Timings,
     },
     placing::{self, Hosts, Wanted},
+    reconcile::spot,
     tokens::Ticket,
     use_cases::{
         admit::{Size, admit},
         check_names, disks, images,
         place::{Place, find_place},
+        purchase::{self, Offer},
+        quotes::Priced,
     },
 };
+use billing::StockNeed;
 use instance::{
     Shape,
     admission::{
@@ -30,8 +34,8 @@ enum Accepted {
     Made(Vec<Instance>),
     /// A repeated request: what the first one made, as far as it is still there.
     Former(Vec<InstanceId>),
-    /// Only the decisions were kept.
-    Refused(Box<NoStock>),
+    /// Only the decisions were kept, and until when preemptible instances are reclaimed, if any are.
+    Refused(Box<NoStock>, Option<Timestamp>),
 }
 
 impl Control {
@@ -50,6 +54,7 @@ impl Control {
         let accepted = to_the_end(async move {
             let accepted = core.write_volatile(accept).await?;
             if let Accepted::Made(instances) = &accepted {
+                actors.commerce().notify_one();
                 instances
                     .iter()
                     .for_each(|instance| actors.look_after(instance.id));
@@ -68,7 +73,13 @@ impl Control {
                 }
                 Ok(instances)
             }
-            Accepted::Refused(refusal) => Err(placing::no_stock(&refusal)),
+            Accepted::Refused(refusal, None) => Err(placing::no_stock(&refusal)),
+            Accepted::Refused(refusal, Some(at)) => {
+                self.inner.instances.commerce().notify_one();
+                Err(placing::no_stock(&refusal).with_next_step(format!(
+                    "Preemptible instances make room for it until {at}: ask again then."
+                )))
+            }
         }
     }
 }
@@ -83,6 +94,17 @@ struct Template {
     system_disk: Option<ByteCount>,
     received_ns: u64,
     now: Timestamp,
+    offer: Offer,
+}
+
+impl Template {
+    /// What one instance takes of its host.
+    fn shape(&self) -> StockNeed {
+        StockNeed {
+            vcpus: self.vcpus,
+            memory: self.memory,
+        }
+    }
 }
 
 fn accept(
@@ -120,6 +142,8 @@ fn accept(
         system_disk: template.system_disk,
     };
     admit(transaction, &mut template.command, &size)?;
+    purchase::check_arrears(transaction, &transaction.core().settings.account)?;
+    template.offer = Offer::ask(transaction, &template.command.charging, &priced(&template))?;
     // Defaults may be made here; a request that fails takes them back with everything else.
     let mut place = find_place(transaction, &template.command)?;
 
@@ -133,6 +157,7 @@ fn accept(
             instance_type: template.command.instance_type.clone(),
             vcpus: template.vcpus,
             memory: template.memory,
+            spot: template.offer.is_preemptible(),
         };
         match hosts.place(transaction.core(), wanted) {
             (Ok(decision), inputs) => placed.push((instance, decision, inputs)),
@@ -149,7 +174,12 @@ fn accept(
         }
         placing::record(transaction, &refusal.decision, inputs)?;
         if !enough {
-            return Ok(Accepted::Refused(Box::new(refusal)));
+            let missing = least.saturating_sub(u32::try_from(placed.len()).unwrap_or(u32::MAX));
+            let reclaimed = match template.offer.is_preemptible() {
+                true => None,
+                false => spot::make_room(transaction, template.shape(), missing, &hosts)?,
+            };
+            return Ok(Accepted::Refused(Box::new(refusal), reclaimed));
         }
     }
     ticket.end_dry_run()?;
@@ -172,14 +202,12 @@ fn judge(
     check_names(command.name.as_deref(), command.description.as_deref())?;
     check_tags(command.tags.iter())?;
     let image = images::available(transaction, command.image)?;
-    let (vcpus, memory) = shape(&command)?;
-    let limits = transaction.core().settings.limits;
-    let sizes = SizeLimits {
-        max_vcpus: limits.max_vcpus,
-        min_memory: limits.min_memory,
-        max_memory: limits.max_memory,
-    };
-    sizes.check(vcpus, memory)?;
+    let (vcpus, memory) = shape(
+        command.instance_type.as_deref(),
+        command.vcpus,
+        command.memory,
+    )?;
+    check_sizes(transaction, vcpus, memory)?;
     if memory < image.min_memory {
         let message = format!(
             "{memory} of memory: image {} needs at least {} to boot.",
@@ -229,7 +257,23 @@ fn judge(
         system_disk,
         received_ns,
         now,
+        offer: Offer::PayAsYouGo,
     })
+}
+
+/// What of each instance is paid for.
+fn priced(template: &Template) -> Priced {
+    let new = |disk: &DataDisk| match disk {
+        DataDisk::New { size, .. } => Some(*size),
+        DataDisk::Existing(_) => None,
+    };
+    let data_disks = template.command.data_disks.iter().filter_map(new);
+    Priced {
+        instance_type: template.command.instance_type.clone(),
+        vcpus: template.vcpus,
+        memory: template.memory,
+        disks: template.system_disk.into_iter().chain(data_disks).collect(),
+    }
 }
 
 fn one_only(field: &str, what: &str) -> ControlError {
@@ -240,10 +284,28 @@ fn one_only(field: &str, what: &str) -> ControlError {
     .with_next_step("Ask for one instance.")
 }
 
-fn shape(command: &RunInstances) -> Result<(u32, ByteCount)> {
-    let shape = command
-        .instance_type
-        .as_deref()
+/// Whether an instance may have that many virtual CPUs and that much memory here.
+pub(crate) fn check_sizes(
+    transaction: &Transaction<'_>,
+    vcpus: u32,
+    memory: ByteCount,
+) -> Result<()> {
+    let limits = transaction.core().settings.limits;
+    let sizes = SizeLimits {
+        max_vcpus: limits.max_vcpus,
+        min_memory: limits.min_memory,
+        max_memory: limits.max_memory,
+    };
+    Ok(sizes.check(vcpus, memory)?)
+}
+
+/// The virtual CPUs and the memory of a type, or of what is given beside it.
+pub(crate) fn shape(
+    instance_type: Option<&str>,
+    vcpus: Option<u32>,
+    memory: Option<ByteCount>,
+) -> Result<(u32, ByteCount)> {
+    let shape = instance_type
         .map(Shape::of_type)
         .transpose()
         .map_err(|error| {
@@ -258,12 +320,10 @@ fn shape(command: &RunInstances) -> Result<(u32, ByteCount)> {
         .with_code("MissingParameter")
         .with_next_step("Name an instance type such as ecs.g6.large, or both vcpus and memory.")
     };
-    let vcpus = command
-        .vcpus
+    let vcpus = vcpus
         .or(shape.map(|shape| shape.vcpus))
         .ok_or_else(|| missing("vcpus"))?;
-    let memory = command
-        .memory
+    let memory = memory
         .or(shape.map(|shape| shape.memory))
         .ok_or_else(|| missing("memory"))?;
     Ok((vcpus, memory))
@@ -344,6 +404,7 @@ fn make(
 ) -> Result<Instance> {
     let command = &template.command;
     let interface = make_interface(transaction, template, place, id)?;
+    let charge = template.offer.take(transaction, id, template.now)?;
     let system_disk = match template.system_disk {
         None => None,
         Some(size) => {
@@ -417,6 +478,8 @@ fn make(
         security_groups: place.groups.clone(),
         tags: command.tags.clone(),
         deletion_protection: command.deletion_protection,
+        charge,
+        lock: None,
         host: decision.host.unwrap_or(transaction.core().host),
         decision: decision.id,
         created_at: template.now,
@@ -479,6 +542,7 @@ fn new_disk(
         instance: Some(instance),
         delete_with_instance,
         allocated: false,
+        prepaid: template.offer.is_prepaid(),
         created_at: template.now,
         attached_at: Some(template.now),
     }

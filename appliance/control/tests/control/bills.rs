@@ -54,7 +54,7 @@ pub async fn assert_sound(control: &Control) {
 }
 
 /// What happened since this was last asked, of one kind.
-fn told(events: &mut Receiver<control::model::Event>, kind: &str) -> Vec<String> {
+pub fn told(events: &mut Receiver<control::model::Event>, kind: &str) -> Vec<String> {
     let mut told = Vec::new();
     while let Ok(event) = events.try_recv() {
         if event.subject.kind() == kind {

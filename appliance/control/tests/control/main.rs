@@ -1,6 +1,7 @@
 //! The control plane on a host made of memory, in virtual time.
 
 mod bills;
+mod commerce;
 mod images;
 mod lives;
 mod networks;

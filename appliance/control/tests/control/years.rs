@@ -6,8 +6,11 @@ use crate::{
 };
 use control::{
     Control,
-    commands::{ChargeFilter, DiskFilter, SetBudget},
-    model::{BillState, DiskState},
+    commands::{
+        ChargeFilter, Charging, DiskFilter, PayIn, RenewSubscription, Request, RunInstances,
+        SetAccount, SetBudget,
+    },
+    model::{BillState, DiskState, PayBy, Period, Stage},
 };
 use std::{collections::BTreeSet, time::Duration};
 use types::{Decimal, ImageId};
@@ -47,8 +50,55 @@ async fn act(control: &Control, image: ImageId, dice: &mut Dice) {
         .iter()
         .filter(|disk| disk.state == DiskState::Available);
     let free: Vec<_> = free.map(|disk| disk.id).collect();
-    match (dice.below(8), dice.pick(&ids), dice.pick(&free)) {
+    match (dice.below(12), dice.pick(&ids), dice.pick(&free)) {
         (0, ..) if ids.len() < 4 => drop(control.run_instances(one(image)).await),
+        (8, ..) if ids.len() < 4 => {
+            let charging = match dice.once_in(2) {
+                true => Charging::Preemptible { limit: None },
+                false => Charging::Subscription {
+                    period: Period::weeks(1).unwrap(),
+                    auto_renew: dice.once_in(2).then(|| Period::weeks(2).unwrap()),
+                },
+            };
+            let command = RunInstances {
+                charging,
+                ..one(image)
+            };
+            drop(control.run_instances(command).await);
+        }
+        (9, ..) => {
+            let pay_by = match dice.once_in(3) {
+                true => PayBy::Invoice,
+                false => PayBy::Balance,
+            };
+            let account = SetAccount {
+                account: None,
+                pay_by,
+            };
+            drop(control.set_account(account).await);
+        }
+        (10, ..) => {
+            let payment = PayIn {
+                request: Request::default(),
+                account: None,
+                amount: Decimal::from(1 + dice.below(50)),
+                currency: None,
+                reference: None,
+            };
+            drop(control.pay_in(payment).await);
+        }
+        (11, ..) => {
+            for status in control.subscriptions().await.unwrap_or_default() {
+                let renewal = RenewSubscription {
+                    request: Request::default(),
+                    subscription: status.subscription.id(),
+                    period: Period::weeks(1).unwrap(),
+                };
+                if dice.once_in(2) {
+                    drop(control.renew_subscription(renewal).await);
+                }
+            }
+        }
         (1, Some(id), _) => drop(control.stop_instance(id, dice.once_in(2)).await),
         (2, Some(id), _) => drop(control.start_instance(id, None).await),
         (3, Some(id), _) => drop(control.delete_instance(id, true).await),
@@ -93,6 +143,28 @@ async fn charged(control: &Control) -> Decimal {
     let ids: BTreeSet<_> = charges.iter().map(|charge| charge.id).collect();
     assert_eq!(ids.len(), charges.len(), "a charge is there twice");
     charges.iter().map(|charge| charge.money.amount).sum()
+}
+
+/// Has every subscription end that there is.
+async fn expire(world: &World, control: &Control) {
+    let by_invoice = SetAccount {
+        account: None,
+        pay_by: PayBy::Invoice,
+    };
+    control.set_account(by_invoice).await.unwrap();
+    for status in control.subscriptions().await.unwrap() {
+        // Of one that is over already it is refused.
+        drop(control.set_auto_renew(status.subscription.id(), None).await);
+    }
+    let over = async || {
+        let all = control.subscriptions().await.unwrap();
+        let mut stages = all.iter().map(|status| status.subscription.stage());
+        stages.all(|stage| stage == Stage::Released)
+    };
+    while !over().await {
+        world.things().clock_ms += 16 * DAY;
+        control.meter_now().await.unwrap();
+    }
 }
 
 /// Takes everything away that is used.
@@ -145,6 +217,9 @@ async fn live(seed: u64) -> u32 {
     }
     control = world.restart(control).await;
     tokio::time::sleep(Duration::from_secs(200)).await;
+    assert_sound(&control).await;
+    expire(&world, &control).await;
+    ahead = world.things().clock_ms.max(ahead);
     assert_sound(&control).await;
     clear(&control).await;
     assert_sound(&control).await;

@@ -2,14 +2,18 @@
 //! `admission two`, `admission label`, `admission odd`.
 
 use super::World;
+use billing::{
+    ArrearsStep, CommercialPolicy, Debt, Quote, QuoteRequest, Renewal, RenewalRequest, SpotLease,
+    StandardTerms, StockNeed,
+};
 use control::{
     model::{ComponentInfo, PolicyKind, PolicyStatus},
-    ports::{LoadedPolicy, Policies, PortError, PortErrorKind, PortResult},
+    ports::{LoadedPolicy, Policies, PortError, PortErrorKind, PortResult, Pricing},
 };
 use instance::admission::{
     AdmissionPolicy, Admitter, Amendment, Answer, Holdings, InstancesRequest, Offers,
 };
-use ledger::{PriceList, Prices, Rater, RatingInput, RatingPolicy};
+use ledger::{PriceList, Prices, RatingInput, RatingPolicy};
 use placement::{
     BuiltIn, Constraint, HostTable, PlacementRequest, Scheduler, SchedulingPolicy, Strategy,
     Verdict,
@@ -19,8 +23,8 @@ use std::{
     sync::Arc,
 };
 use types::{
-    ByteCount, Currency, FailureKind, ModuleDigest, Money, PolicyFailure, PolicyIdentity,
-    Sha256Digest,
+    ByteCount, Currency, FailureKind, InstanceId, ModuleDigest, Money, PolicyFailure,
+    PolicyIdentity, Sha256Digest, Timestamp,
 };
 
 /// A policy under its own name.
@@ -68,6 +72,33 @@ impl RatingPolicy for Named<PriceList> {
 
     fn rate(&self, currency: Currency, usage: &[RatingInput]) -> Result<Vec<Money>, PolicyFailure> {
         self.policy.rate(currency, usage)
+    }
+}
+
+impl CommercialPolicy for Named<PriceList> {
+    fn identity(&self) -> PolicyIdentity {
+        self.identity.clone()
+    }
+
+    fn quote(&self, currency: Currency, request: &QuoteRequest) -> Result<Quote, PolicyFailure> {
+        StandardTerms::new(self.policy.clone()).quote(currency, request)
+    }
+
+    fn renewal(&self, request: &RenewalRequest) -> Result<Renewal, PolicyFailure> {
+        StandardTerms::new(self.policy.clone()).renewal(request)
+    }
+
+    fn arrears(&self, debt: &Debt) -> Result<ArrearsStep, PolicyFailure> {
+        Ok(debt.due())
+    }
+
+    fn preempt(
+        &self,
+        leases: &[SpotLease],
+        missing: StockNeed,
+        now: Timestamp,
+    ) -> Result<Vec<InstanceId>, PolicyFailure> {
+        StandardTerms::new(self.policy.clone()).preempt(leases, missing, now)
     }
 }
 
@@ -126,14 +157,17 @@ impl Policies for World {
         Scheduler::built_in(BuiltIn::new(Strategy::Spread))
     }
 
-    fn rater(&self) -> Rater {
-        Rater::built_in(prices("0.01"))
+    fn pricing(&self) -> Pricing {
+        Pricing::built_in(prices("0.01"))
     }
 
     fn status(&self) -> Vec<PolicyStatus> {
         let identities = [
             (PolicyKind::Scheduler, Policies::scheduler(self).identity()),
-            (PolicyKind::Billing, Policies::rater(self).identity()),
+            (
+                PolicyKind::Billing,
+                Policies::pricing(self).rater.identity(),
+            ),
         ];
         let status = |(kind, identity): (PolicyKind, PolicyIdentity)| {
             PolicyStatus::new(kind, identity.name, identity.module_sha256)
@@ -178,8 +212,8 @@ impl Policies for World {
         let places = match text.split_once(' ').ok_or_else(no_policy)? {
             ("billing", cent) => {
                 let policy = prices(cent);
-                let rater = Rater::new(Arc::new(Named { identity, policy }), prices("0.01"));
-                return Ok(LoadedPolicy::Billing(rater));
+                let pricing = Pricing::new(Arc::new(Named { identity, policy }), prices("0.01"));
+                return Ok(LoadedPolicy::Billing(pricing));
             }
             ("admission", does) => {
                 let policy = does.to_owned();

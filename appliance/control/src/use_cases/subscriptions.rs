@@ -1,0 +1,280 @@
+//! Subscriptions: seen, renewed, changed.
+
+use crate::{
+    Control, ControlError, ErrorKind, Result,
+    commands::{ChangeSubscription, RenewSubscription},
+    core::{Core, Transaction, blocking},
+    model::{Disk, EventSubject, Instance, Period, State, SubscriptionStatus},
+    reconcile::unlock,
+    records::{PurchaseRecord, SubscriptionRecord},
+    tokens::Ticket,
+    use_cases::{
+        purchase::{check_funds, refused},
+        put_instance,
+        quotes::{Priced, terms},
+        run_instances::shape,
+    },
+};
+use billing::{Purchase, Renewal, Stage, Subscription};
+use types::{InstanceId, SubscriptionId};
+
+impl Control {
+    /// All subscriptions with their purchases, oldest first.
+    pub async fn subscriptions(&self) -> Result<Vec<SubscriptionStatus>> {
+        let core = self.core().clone();
+        blocking(move || list(&core)).await?
+    }
+
+    /// The subscription of that id (`InvalidSubscriptionId.NotFound`).
+    pub async fn subscription(&self, id: SubscriptionId) -> Result<SubscriptionStatus> {
+        let core = self.core().clone();
+        blocking(move || status(&core, id)).await?
+    }
+
+    /// Buys another term (ECS RenewInstance). What had stopped because it expired starts again if it ran.
+    pub async fn renew_subscription(
+        &self,
+        command: RenewSubscription,
+    ) -> Result<SubscriptionStatus> {
+        let ticket = Ticket::new("RenewSubscription", &command.request, &command)?;
+        let id = command.subscription;
+        let renew = move |transaction: &mut Transaction<'_>| {
+            if ticket.former::<SubscriptionId>(transaction)?.is_some() {
+                return Ok(None);
+            }
+            let record = find(transaction, id)?;
+            let (next, purchase) = renewed(transaction, &record.subscription, command.period)?;
+            check_funds(transaction, &purchase.account, purchase.money)?;
+            ticket.end_dry_run()?;
+            let instance = unlock_resource(transaction, &next)?;
+            keep(transaction, next, purchase, "is renewed")?;
+            ticket.answered(transaction, &[id])?;
+            Ok(instance)
+        };
+        self.change(id, renew).await
+    }
+
+    /// Has a subscription renewed by itself for that long each time, or not any more (ECS ModifyInstanceAutoRenewAttribute).
+    pub async fn set_auto_renew(
+        &self,
+        id: SubscriptionId,
+        period: Option<Period>,
+    ) -> Result<SubscriptionStatus> {
+        let set = move |transaction: &mut Transaction<'_>| {
+            let mut record = find(transaction, id)?;
+            if record.subscription.stage() != Stage::Active {
+                let message = format!("The subscription {id} is over.");
+                return Err(incorrect_status(message).with_next_step("Renew it first."));
+            }
+            if record.subscription.auto_renewed() == period {
+                return Ok(None);
+            }
+            let now = transaction.core().now();
+            record.subscription.set_auto_renew(period, now);
+            transaction.put(&record)?;
+            let message = period.map_or(format!("{id} is not renewed by itself"), |period| {
+                format!("{id} is renewed by itself for {period} each time")
+            });
+            transaction.event(EventSubject::Subscription(id), message);
+            Ok(None)
+        };
+        self.change(id, set).await
+    }
+
+    /// Gives a stopped instance another type for the rest of what is paid (ECS ModifyPrepayInstanceSpec): the difference for that
+    /// time is paid, or paid back, at once.
+    pub async fn change_subscription(
+        &self,
+        command: ChangeSubscription,
+    ) -> Result<SubscriptionStatus> {
+        let ticket = Ticket::new("ChangeSubscription", &command.request, &command)?;
+        let id = command.subscription;
+        let change = move |transaction: &mut Transaction<'_>| {
+            if ticket.former::<SubscriptionId>(transaction)?.is_some() {
+                return Ok(None);
+            }
+            let record = find(transaction, id)?;
+            let mut instance =
+                instance_of(transaction, &record.subscription)?.ok_or_else(|| {
+                    incorrect_status(format!("What {id} pays for is not there any more."))
+                })?;
+            if instance.state != State::Stopped {
+                let message = format!("Instance {} is {}.", instance.id, instance.state);
+                return Err(ControlError::new(
+                    ErrorKind::IncorrectState,
+                    "IncorrectInstanceStatus",
+                    message,
+                )
+                .with_next_step("Stop it before its type is changed."));
+            }
+            let (vcpus, memory) = shape(Some(&command.instance_type), None, None)?;
+            crate::use_cases::run_instances::check_sizes(transaction, vcpus, memory)?;
+            let mut disks = Vec::new();
+            for disk in instance.system_disk.iter().chain(&instance.data_disks) {
+                let disk = transaction.get::<Disk>(disk)?;
+                disks.extend(disk.filter(|disk| disk.prepaid).map(|disk| disk.size));
+            }
+            let priced = Priced {
+                instance_type: Some(command.instance_type.clone()),
+                vcpus,
+                memory,
+                disks,
+            };
+            let subscription = &record.subscription;
+            let period = subscription.terms().last().map(|term| term.period);
+            let period = period.ok_or_else(|| incorrect_status(format!("{id} has no term.")))?;
+            let core = transaction.core();
+            let plan = terms(core, subscription.account(), &priced, period)?.plan;
+            let at = transaction.bills().purchase_time(
+                subscription.account(),
+                core.policies.in_force().currency(),
+                core.now(),
+            );
+            let (next, purchase) = subscription.change_plan(plan, at).map_err(refused)?;
+            check_funds(transaction, &purchase.account, purchase.money)?;
+            ticket.end_dry_run()?;
+            instance.instance_type = Some(command.instance_type);
+            (instance.vcpus, instance.memory) = (vcpus, memory);
+            put_instance(transaction, &mut instance)?;
+            keep(transaction, next, purchase, "is changed")?;
+            ticket.answered(transaction, &[id])?;
+            Ok(Some(instance.id))
+        };
+        self.change(id, change).await
+    }
+
+    async fn change(
+        &self,
+        id: SubscriptionId,
+        change: impl FnOnce(&mut Transaction<'_>) -> Result<Option<InstanceId>> + Send + 'static,
+    ) -> Result<SubscriptionStatus> {
+        let (core, instances) = (self.core().clone(), self.inner.instances.clone());
+        crate::core::to_the_end(async move {
+            let touched = core.write(change).await?;
+            touched.into_iter().for_each(|id| instances.look_after(id));
+            instances.commerce().notify_one();
+            blocking(move || status(&core, id)).await?
+        })
+        .await
+    }
+}
+
+/// The next term, for what the policy says.
+fn renewed(
+    transaction: &Transaction<'_>,
+    subscription: &Subscription,
+    period: Period,
+) -> Result<(Subscription, Purchase)> {
+    let core = transaction.core();
+    let now = core.now();
+    let request = subscription.renewal(period, None, now).map_err(refused)?;
+    let in_force = core.policies.in_force();
+    let price = match in_force.commerce().renewal(&request).answer {
+        Renewal::Renew { price, .. } => price,
+        Renewal::Refuse { message } => {
+            let message = crate::core::sentence(message.trim_end_matches('.'));
+            let code = "OperationDenied.BillingPolicy";
+            return Err(ControlError::new(ErrorKind::Denied, code, message)
+                .with_next_step("Ask whoever runs this host."));
+        }
+    };
+    let bills = transaction.bills();
+    let at = bills.purchase_time(subscription.account(), price.currency, now);
+    subscription
+        .renew_for(period, Some(price), at)
+        .map_err(refused)
+}
+
+fn keep(
+    transaction: &mut Transaction<'_>,
+    subscription: Subscription,
+    purchase: Purchase,
+    what: &str,
+) -> Result<()> {
+    let id = subscription.id();
+    let message = format!("{id} {what} for {} until {}", purchase.money, purchase.to);
+    transaction.put(&SubscriptionRecord::new(subscription))?;
+    transaction.event(EventSubject::Subscription(id), message);
+    transaction.buy(purchase)
+}
+
+/// What it pays for may run again.
+fn unlock_resource(
+    transaction: &mut Transaction<'_>,
+    subscription: &Subscription,
+) -> Result<Option<InstanceId>> {
+    let Some(mut instance) = instance_of(transaction, subscription)? else {
+        return Ok(None);
+    };
+    if instance.lock.is_some() {
+        unlock(transaction, &mut instance)?;
+    }
+    Ok(Some(instance.id))
+}
+
+fn instance_of(
+    transaction: &Transaction<'_>,
+    subscription: &Subscription,
+) -> Result<Option<Instance>> {
+    match subscription.resource().parse::<InstanceId>() {
+        Ok(id) => transaction.get(&id),
+        Err(_) => Ok(None),
+    }
+}
+
+fn find(transaction: &Transaction<'_>, id: SubscriptionId) -> Result<SubscriptionRecord> {
+    transaction.get(&id)?.ok_or_else(|| unknown(id))
+}
+
+fn list(core: &Core) -> Result<Vec<SubscriptionStatus>> {
+    core.read(|reader| {
+        let purchases = reader.list::<PurchaseRecord>()?;
+        let mut all: Vec<SubscriptionStatus> = reader
+            .list::<SubscriptionRecord>()?
+            .into_iter()
+            .map(|record| of(record, &purchases))
+            .collect();
+        super::oldest_first(&mut all, |status| {
+            let first = status.purchases.first().map(|purchase| purchase.at);
+            (first, status.subscription.id())
+        });
+        Ok(all)
+    })
+}
+
+fn status(core: &Core, id: SubscriptionId) -> Result<SubscriptionStatus> {
+    core.read(|reader| {
+        let record = reader.get::<SubscriptionRecord>(&id)?;
+        let purchases = reader.list::<PurchaseRecord>()?;
+        let record = record.ok_or_else(|| unknown(id))?;
+        Ok(of(record, &purchases))
+    })
+}
+
+fn of(record: SubscriptionRecord, purchases: &[PurchaseRecord]) -> SubscriptionStatus {
+    let find = |id| {
+        let mut found = purchases.iter();
+        let found = found.find(|record| record.purchase.id == id);
+        found.map(|record| record.purchase.clone())
+    };
+    SubscriptionStatus {
+        purchases: record
+            .subscription
+            .purchase_ids()
+            .filter_map(find)
+            .collect(),
+        subscription: record.subscription,
+    }
+}
+
+fn unknown(id: SubscriptionId) -> ControlError {
+    ControlError::not_found("SubscriptionId", "subscription", &id)
+}
+
+fn incorrect_status(message: String) -> ControlError {
+    ControlError::new(
+        ErrorKind::IncorrectState,
+        "IncorrectSubscriptionStatus",
+        message,
+    )
+}
