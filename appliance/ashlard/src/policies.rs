@@ -208,7 +208,8 @@ impl Policies for HostPolicies {
             PolicyKind::Billing => {
                 let plugin = self.host.load_billing(name, component, parameters);
                 let plugin = plugin.map_err(refusal)?;
-                LoadedPolicy::Billing(Pricing::new(plugin, self.prices.clone()))
+                let pricing = Pricing::new(plugin, self.prices.clone());
+                LoadedPolicy::Billing(Box::new(pricing))
             }
             PolicyKind::Admission => {
                 let plugin = self.host.load_admission(name, component, parameters);

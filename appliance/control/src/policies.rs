@@ -421,7 +421,7 @@ fn scheduler(policy: LoadedPolicy) -> Option<Scheduler> {
 
 fn pricing(policy: LoadedPolicy) -> Option<Pricing> {
     match policy {
-        LoadedPolicy::Billing(pricing) => Some(pricing),
+        LoadedPolicy::Billing(pricing) => Some(*pricing),
         _ => None,
     }
 }

@@ -438,7 +438,7 @@ pub enum LoadedPolicy {
     /// Chooses hosts. A choice takes microseconds to some milliseconds.
     Scheduler(Scheduler),
     /// Prices use, and says what purchases and debts come to.
-    Billing(Pricing),
+    Billing(Box<Pricing>),
     /// Lets requests in.
     Admission(Admitter),
 }

@@ -213,7 +213,7 @@ impl Policies for World {
             ("billing", cent) => {
                 let policy = prices(cent);
                 let pricing = Pricing::new(Arc::new(Named { identity, policy }), prices("0.01"));
-                return Ok(LoadedPolicy::Billing(pricing));
+                return Ok(LoadedPolicy::Billing(Box::new(pricing)));
             }
             ("admission", does) => {
                 let policy = does.to_owned();
