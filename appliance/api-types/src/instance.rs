@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::{InstanceCharge, InstanceLock, NewCharge};
+
 /// Where an instance is in its life. `RunInstances` leads from `Pending` through `Starting` to `Running`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub enum InstanceState {
@@ -96,6 +98,12 @@ pub struct Instance {
     /// While true, the instance cannot be deleted.
     #[serde(default)]
     pub deletion_protection: bool,
+    /// How it is paid for.
+    #[serde(default)]
+    pub charge: InstanceCharge,
+    /// Why it does not run before something is paid; absent of one that may run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<InstanceLock>,
     /// The last start, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_start: Option<StartTimings>,
@@ -234,6 +242,9 @@ pub struct RunInstances {
     /// False: leave them stopped. Default true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<bool>,
+    /// How they are paid for; absent: by the second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charge: Option<NewCharge>,
     /// Refuse to delete them until this is taken back.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deletion_protection: bool,

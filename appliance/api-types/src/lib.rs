@@ -4,15 +4,17 @@
 //! them as they came. Conventions, the same everywhere:
 //!
 //! - field names are snake_case and carry their unit (`memory_mib`, `size_gib`, `elapsed_ms`);
-//! - ids are strings in ECS form (`i-…`, `d-…`, `m-…`, `sg-…`, `vpc-…`, `vsw-…`);
+//! - ids are strings in ECS form (`i-…`, `d-…`, `m-…`, `sg-…`, `vpc-…`, `vsw-…`, `sub-…`, `pay-…`);
 //! - states are spelled as ECS spells them (`Running`, `In_use`);
 //! - timestamps are RFC 3339 strings in UTC, decimals (money) are strings, so that no digit is lost;
 //! - a request with a field that is not known is refused; an answer may gain fields, and clients must ignore
 //!   those they don't know.
 #![forbid(unsafe_code)]
 
+mod account;
 mod bill;
 mod budget;
+mod charge;
 mod console;
 mod decision;
 mod disk;
@@ -25,11 +27,16 @@ mod network;
 mod page;
 mod plugin;
 mod problem;
+mod quote;
 mod security_group;
+mod spot;
+mod subscription;
 mod usage;
 
+pub use account::*;
 pub use bill::*;
 pub use budget::*;
+pub use charge::*;
 pub use console::*;
 pub use decision::*;
 pub use disk::*;
@@ -42,7 +49,10 @@ pub use network::*;
 pub use page::*;
 pub use plugin::*;
 pub use problem::*;
+pub use quote::*;
 pub use security_group::*;
+pub use spot::*;
+pub use subscription::*;
 pub use usage::*;
 
 #[cfg(test)]
@@ -73,9 +83,33 @@ mod tests {
             serde_json::from_str::<RunInstances>(r#"{"image_id":"m-1","data_disks":[{"size":1}]}"#)
                 .err(),
             serde_json::from_str::<StopInstance>(r#"{"forced":true}"#).err(),
+            serde_json::from_str::<NewCharge>(r#"{"type":"pay_as_you_go","limit":"1"}"#).err(),
         ] {
             assert!(wrong.unwrap().to_string().contains("unknown field"));
         }
+    }
+
+    #[test]
+    fn charges_are_told_apart_by_their_type() {
+        let charge = |json: &str| serde_json::from_str::<InstanceCharge>(json).unwrap();
+        assert_eq!(
+            charge(r#"{"type":"pay_as_you_go","new":1}"#),
+            InstanceCharge::default()
+        );
+        let subscription = InstanceCharge::Subscription {
+            subscription_id: "sub-1".into(),
+        };
+        let json = r#"{"type":"subscription","subscription_id":"sub-1"}"#;
+        assert_eq!(charge(json), subscription);
+        assert_eq!(serde_json::to_string(&subscription).unwrap(), json);
+    }
+
+    #[test]
+    fn renewal_by_itself_is_never_ended_by_oversight() {
+        let modify = |json: &str| serde_json::from_str::<ModifySubscription>(json);
+        assert_eq!(modify(r#"{"auto_renew":null}"#).unwrap().auto_renew, None);
+        let error = modify("{}").unwrap_err().to_string();
+        assert!(error.contains("missing field `auto_renew`"), "{error}");
     }
 
     #[test]

@@ -151,6 +151,8 @@ named! {
     VpcId = "VpcId";
     VswitchId = "VSwitchId";
     DecisionId = "DecisionId";
+    SubscriptionId = "SubscriptionId";
+    AccountId = "AccountId";
 }
 
 /// The id in a field of a request.

@@ -39,7 +39,7 @@ use utoipa::{
         (name = "networks", description = "VPCs and vswitches"),
         (name = "security-groups", description = "Who may talk to whom"),
         (name = "policies", description = "Placement, prices and who decides them"),
-        (name = "billing", description = "Bills and budgets"),
+        (name = "billing", description = "Prices, subscriptions, accounts, bills and budgets"),
         (name = "host", description = "The host itself")
     )
 )]

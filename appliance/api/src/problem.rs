@@ -52,6 +52,14 @@ impl ApiProblem {
         self
     }
 
+    /// The same about the field `name`, if it is about `other`.
+    pub fn renamed(mut self, other: &str, name: &str) -> Self {
+        if self.field.as_deref() == Some(other) {
+            self.field = Some(name.to_owned());
+        }
+        self
+    }
+
     /// As it goes over the wire.
     pub fn with_request_id(self, request_id: &str) -> Problem {
         Problem {

@@ -14,8 +14,9 @@ use crate::{
     envelope, openapi,
     problem::{ApiProblem, ApiResult},
     resources::{
-        bills, budgets, console, decisions, disks, events, host, host_system, images, instances,
-        plugins, security_groups, uploads, usage, vpcs, vswitches,
+        accounts, bills, budgets, console, decisions, disks, events, host, host_system, images,
+        instances, plugins, quotes, security_groups, spot_prices, subscriptions, uploads, usage,
+        vpcs, vswitches,
     },
 };
 
@@ -157,6 +158,22 @@ pub(crate) fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(bills::replay_bill))
         .routes(routes!(budgets::list_budgets))
         .routes(routes!(budgets::set_budget, budgets::delete_budget))
+        .routes(routes!(quotes::quote_instances))
+        .routes(routes!(subscriptions::list_subscriptions))
+        .routes(routes!(
+            subscriptions::get_subscription,
+            subscriptions::modify_subscription
+        ))
+        .routes(routes!(subscriptions::renew_subscription))
+        .routes(routes!(subscriptions::change_subscription))
+        .routes(routes!(accounts::list_accounts))
+        .routes(routes!(accounts::set_account))
+        .routes(routes!(accounts::list_payments, accounts::pay_in))
+        .routes(routes!(spot_prices::list_spot_prices))
+        .routes(routes!(
+            spot_prices::get_spot_price,
+            spot_prices::set_spot_price
+        ))
         .routes(routes!(host::get_host))
         .routes(routes!(host::get_health))
         .routes(routes!(events::watch_events))

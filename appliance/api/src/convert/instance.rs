@@ -59,6 +59,8 @@ pub fn to_wire(instance: &model::Instance) -> Instance {
         }],
         tags: instance.tags.clone(),
         deletion_protection: instance.deletion_protection,
+        charge: super::charge::to_wire(&instance.charge),
+        lock: instance.lock.map(super::charge::lock_to_wire),
         last_start: started.then(|| StartTimings {
             accepted_ms: milliseconds(timings.accepted_ns),
             prepared_ms: timings.prepared_ns.map(milliseconds),
@@ -115,7 +117,7 @@ pub fn to_command(request: RunInstances, received: Received) -> ApiResult<comman
     let groups = request.security_group_ids.iter().enumerate();
     let system_disk = request.system_disk.unwrap_or_default();
     Ok(commands::RunInstances {
-        charging: commands::Charging::default(),
+        charging: super::charge::charging(request.charge.as_ref())?,
         request: commands::Request {
             client_token: request.client_token,
             dry_run: request.dry_run,

@@ -1,6 +1,8 @@
 //! Between wire types and the core's: explicit, one file per resource.
 
+pub mod account;
 pub mod bill;
+pub mod charge;
 pub mod disk;
 pub mod event;
 pub mod host;
@@ -10,6 +12,8 @@ pub mod instance;
 pub mod network;
 pub mod policy;
 pub mod security_group;
+pub mod spot;
+pub mod subscription;
 
 /// Nanoseconds as milliseconds, to the nanosecond.
 fn milliseconds(nanoseconds: u64) -> f64 {

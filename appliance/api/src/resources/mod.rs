@@ -1,5 +1,6 @@
 //! One file per resource: requests become commands, records become wire types.
 
+pub mod accounts;
 pub mod bills;
 pub mod budgets;
 pub mod console;
@@ -11,7 +12,10 @@ pub mod host_system;
 pub mod images;
 pub mod instances;
 pub mod plugins;
+pub mod quotes;
 pub mod security_groups;
+pub mod spot_prices;
+pub mod subscriptions;
 pub mod uploads;
 pub mod usage;
 pub mod vpcs;

@@ -1,7 +1,9 @@
 //! The interface as a client sees it, over real sockets and the real use cases; only the adapters are fakes.
 
 mod access;
+mod accounts;
 mod bills;
+mod commerce;
 mod console;
 mod envelope;
 mod events;

@@ -131,7 +131,7 @@ async fn every_route_is_described_and_every_description_is_a_route() {
     let document = served.json();
     assert_eq!(document, self::document());
     for (path, described) in document["paths"].as_object().unwrap() {
-        let path = ["{id}", "{month}", "{name}"]
+        let path = ["{id}", "{month}", "{name}", "{instance_type}"]
             .iter()
             .fold(path.clone(), |path, name| path.replace(name, "nonsense"));
         for method in METHODS {
@@ -180,6 +180,16 @@ async fn every_route_is_described_and_every_description_is_a_route() {
         "/v1/bills/{month}/replay",
         "/v1/budgets",
         "/v1/budgets/{name}",
+        "/v1/quotes",
+        "/v1/subscriptions",
+        "/v1/subscriptions/{id}",
+        "/v1/subscriptions/{id}/renew",
+        "/v1/subscriptions/{id}/change",
+        "/v1/accounts",
+        "/v1/accounts/{id}",
+        "/v1/accounts/{id}/payments",
+        "/v1/spot-prices",
+        "/v1/spot-prices/{instance_type}",
         "/v1/plugins",
         "/v1/plugins/{name}",
         "/v1/plugins/{name}/activate",

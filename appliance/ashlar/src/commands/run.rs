@@ -150,6 +150,7 @@ impl Run {
             }),
             data_disks: self.disks,
             start: Some(!self.no_start),
+            charge: None,
             deletion_protection: self.protect,
             tags: self.tags.into_iter().collect(),
             client_token: self.admission.client_token,

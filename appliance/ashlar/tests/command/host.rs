@@ -170,6 +170,7 @@ pub fn instance(id: &str, state: &str) -> Value {
             "mac": "00:16:3e:00:00:01", "security_group_ids": ["sg-1"],
         }],
         "deletion_protection": false,
+        "charge": {"type": "pay_as_you_go"},
         "created_at": "2020-01-01T00:00:00.000Z",
     })
 }
