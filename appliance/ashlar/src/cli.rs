@@ -94,7 +94,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run new instances of an image
-    Run(commands::run::Run),
+    Run(Box<commands::run::Run>),
     /// List instances: those that run, or all with -a
     #[command(visible_alias = "ls")]
     Ps(commands::instances::Ps),
@@ -138,6 +138,18 @@ pub enum Command {
     /// Budgets: what is meant to be spent in a month, and when to be told
     #[command(subcommand, visible_alias = "budgets")]
     Budget(commands::budgets::Budgets),
+    /// What instances would cost
+    #[command(visible_alias = "quote")]
+    Price(commands::price::Price),
+    /// Subscriptions: instances that are paid for in advance
+    #[command(subcommand, visible_alias = "subscriptions")]
+    Subscription(commands::subscriptions::Subscriptions),
+    /// Accounts: how they pay, what they paid, what they owe
+    #[command(subcommand, visible_alias = "accounts")]
+    Account(commands::accounts::Accounts),
+    /// The market: what preemptible instances cost
+    #[command(subcommand)]
+    Spot(commands::spot::Spot),
     /// Policies: what decides where instances go and what their use costs; alone, lists them
     #[command(visible_alias = "plugin")]
     Plugins {

@@ -10,6 +10,7 @@ mod commands;
 mod flash;
 mod hosts;
 mod output;
+mod period;
 mod project;
 mod rule;
 mod size;

@@ -3,7 +3,7 @@
 use api_types::{Instance, InstanceState, ModifyInstance, Page, StopInstance};
 use clap::Args;
 
-use super::Refusals;
+use super::{Refusals, charge};
 use crate::{
     cli::Patience,
     client::{Client, Error, Query, encode},
@@ -173,6 +173,11 @@ fn describe(i: &Instance) -> String {
             } else {
                 String::new()
             },
+        ),
+        ("charge", charge::words(&i.charge)),
+        (
+            "locked",
+            i.lock.map(charge::lock_words).unwrap_or_default().into(),
         ),
         ("host", i.host_id.clone()),
         ("decision", i.decision_id.clone()),

@@ -1,7 +1,9 @@
 //! One file per group of commands.
 
+pub mod accounts;
 pub mod bills;
 pub mod budgets;
+pub mod charge;
 pub mod console;
 pub mod decisions;
 pub mod disks;
@@ -16,8 +18,11 @@ pub mod instances;
 pub mod manual;
 pub mod networks;
 pub mod plugins;
+pub mod price;
 pub mod run;
 pub mod security_groups;
+pub mod spot;
+pub mod subscriptions;
 mod terminal;
 mod upload;
 pub mod usage;
@@ -57,6 +62,10 @@ pub async fn execute(
             command: Some(command),
         } => command.execute(client, output).await,
         Command::Bill(bills) => bills.execute(client, output).await,
+        Command::Price(price) => price.execute(client, output).await,
+        Command::Subscription(subscriptions) => subscriptions.execute(client, output).await,
+        Command::Account(accounts) => accounts.execute(client, output).await,
+        Command::Spot(spot) => spot.execute(client, output).await,
         Command::Budget(budgets) => budgets.execute(client, output).await,
         Command::Host { system: None } => host::host(client, output).await,
         Command::Host {

@@ -1,16 +1,17 @@
 //! `ashlar run`.
 
 use api_types::{
-    Image, InstanceState, InstancesCreated, NewDataDisk, NewSystemDisk, RunInstances, Vswitch,
+    Image, InstanceState, InstancesCreated, NewDataDisk, NewSystemDisk, Period, RunInstances,
+    Vswitch,
 };
 use clap::Args;
 
-use super::instances;
+use super::{charge::Paying, instances};
 use crate::{
     cli::{Admission, Patience},
     client::{Client, Error, Query},
     output::Output,
-    size,
+    period, size,
     wait::{Wanted, Watch},
 };
 
@@ -24,6 +25,8 @@ Examples:
   ashlar run m-0123456789abcdefg --vcpus 2 --memory 2G       an image by its id
   ashlar run debian --type ecs.g6.large --disk 20G --disk 100G --name web
   ashlar run probe --count 3 --vswitch vsw-… --security-group sg-… -q
+  ashlar run debian --type ecs.g6.large --period 1-month --auto-renew 1-month
+  ashlar run probe --type ecs.g6.large --preemptible --price-limit 0.12
   ashlar run probe --dry-run                                 would it work?";
 
 /// Run new instances of an image.
@@ -77,6 +80,11 @@ pub struct Run {
     /// A label KEY=VALUE; may be repeated
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = super::tag)]
     tags: Vec<(String, String)>,
+    #[command(flatten)]
+    paying: Paying,
+    /// Have a --period renewed by itself for that long each time, until that is taken back
+    #[arg(long, value_name = "PERIOD", value_parser = period::parse, requires = "period")]
+    auto_renew: Option<Period>,
     /// Leave them stopped
     #[arg(long, conflicts_with_all = ["wait", "wait_output"])]
     no_start: bool,
@@ -130,12 +138,12 @@ impl Run {
             (None, Some(vpc)) => Some(only_vswitch(client, &vpc).await?),
             (vswitch, _) => vswitch,
         };
-        let typed = self.instance_type.is_some();
+        let (vcpus, memory_mib) = sizes(self.instance_type.as_deref(), self.vcpus, self.memory);
         Ok(RunInstances {
             image_id: image_id(client, &self.image).await?,
             instance_type: self.instance_type,
-            vcpus: self.vcpus.or((!typed).then_some(DEFAULT_VCPUS)),
-            memory_mib: self.memory.or((!typed).then_some(DEFAULT_MEMORY_MIB)),
+            vcpus,
+            memory_mib,
             count: Some(self.count),
             min_count: self.min_count,
             name: self.name,
@@ -150,12 +158,27 @@ impl Run {
             }),
             data_disks: self.disks,
             start: Some(!self.no_start),
-            charge: None,
+            charge: self.paying.charge(self.auto_renew),
             deletion_protection: self.protect,
             tags: self.tags.into_iter().collect(),
             client_token: self.admission.client_token,
             dry_run: self.admission.dry_run,
         })
+    }
+}
+
+/// The virtual CPUs and the memory (MiB) to ask for: what is not given is left to the type, or else small.
+pub fn sizes(
+    instance_type: Option<&str>,
+    vcpus: Option<u32>,
+    memory_mib: Option<u64>,
+) -> (Option<u32>, Option<u64>) {
+    match instance_type {
+        Some(_) => (vcpus, memory_mib),
+        None => (
+            vcpus.or(Some(DEFAULT_VCPUS)),
+            memory_mib.or(Some(DEFAULT_MEMORY_MIB)),
+        ),
     }
 }
 

@@ -308,6 +308,7 @@ async fn one_instance_is_shown_whole() {
         "memory              2 GiB",
         "disks               d-1 vda system",
         "network             eni-1 10.0.0.5 00:16:3e:00:00:01 on vsw-1 in vpc-1, groups sg-1",
+        "charge              by the second",
         "first output after  12.35 ms",
         "vmm process         77",
     ] {

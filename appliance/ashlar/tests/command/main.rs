@@ -1,6 +1,7 @@
 //! The program as its user sees it: run as a process against a host made of canned answers.
 
 mod bills;
+mod commerce;
 mod console;
 mod flash;
 mod host;
