@@ -227,6 +227,18 @@ async fn what_makes_no_sense_is_refused_by_its_field() {
         (
             "POST",
             "/v1/quotes",
+            json!({"vcpus": 0, "memory_mib": 512}),
+            "vcpus",
+        ),
+        (
+            "POST",
+            "/v1/quotes",
+            charge(json!({"type": "preemptible", "price_limit": "-1"})),
+            "charge.price_limit",
+        ),
+        (
+            "POST",
+            "/v1/quotes",
             json!({"instance_type": SMALL, "disks": [{"size_gib": 20}, {"size": 1}]}),
             "disks[1].size",
         ),

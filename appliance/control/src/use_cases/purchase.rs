@@ -49,12 +49,7 @@ impl Offer {
                 auto_renew: *auto_renew,
             }),
             Charging::Preemptible { limit } => {
-                if limit.is_some_and(|limit| limit.is_sign_negative() || limit > ledger::MAX_PRICE)
-                {
-                    let message =
-                        format!("A price limit is from 0 to {} per hour.", ledger::MAX_PRICE);
-                    return Err(ControlError::invalid("charge.price_limit", message));
-                }
+                check_limit(*limit)?;
                 let market = market_price(core, priced.type_name())?;
                 let hourly = hourly(core, account, priced, *limit, market)?;
                 let now = market.unwrap_or(hourly.amount);
@@ -148,6 +143,15 @@ impl Offer {
             }
         }
     }
+}
+
+/// Refuses a bid that cannot be one.
+pub(crate) fn check_limit(limit: Option<Decimal>) -> Result<()> {
+    if limit.is_some_and(|limit| limit.is_sign_negative() || limit > ledger::MAX_PRICE) {
+        let message = format!("A price limit is from 0 to {} per hour.", ledger::MAX_PRICE);
+        return Err(ControlError::invalid("charge.price_limit", message));
+    }
+    Ok(())
 }
 
 /// The price of a preemptible instance per hour, where its market price is that.

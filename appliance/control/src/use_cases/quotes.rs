@@ -8,7 +8,10 @@ use crate::{
     model::{Quoted, SpotMarket},
     placing::CUSTOM_TYPE,
     reconcile::DISK_CATEGORY,
-    use_cases::run_instances::shape,
+    use_cases::{
+        purchase::check_limit,
+        run_instances::{check_sizes, shape},
+    },
 };
 use billing::{ChargeType, Period, Plan, QuoteRequest, QuotedDisk};
 use instance::admission::{MAX_DATA_DISKS, check_amount, check_disk_size};
@@ -46,6 +49,7 @@ fn quote(core: &Core, command: QuoteInstances) -> Result<Quoted> {
         command.vcpus,
         command.memory,
     )?;
+    check_sizes(core, vcpus, memory)?;
     if command.disks.len() > MAX_DATA_DISKS + 1 {
         let message = format!(
             "{} disks: an instance has at most {} with its system disk.",
@@ -68,10 +72,13 @@ fn quote(core: &Core, command: QuoteInstances) -> Result<Quoted> {
     let charge = match command.charging {
         Charging::PayAsYouGo => ChargeType::PayAsYouGo,
         Charging::Subscription { period, .. } => ChargeType::Subscription { period },
-        Charging::Preemptible { limit } => ChargeType::Preemptible {
-            limit,
-            market: market_price(core, priced.type_name())?,
-        },
+        Charging::Preemptible { limit } => {
+            check_limit(limit)?;
+            ChargeType::Preemptible {
+                limit,
+                market: market_price(core, priced.type_name())?,
+            }
+        }
     };
     ask(core, &core.settings.account, &priced, charge, command.count)
 }

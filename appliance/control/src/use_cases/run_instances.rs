@@ -3,7 +3,7 @@
 use crate::{
     Control, ControlError, ErrorKind, Result,
     commands::{DataDisk, RunInstances},
-    core::{Transaction, check_room, sentence, to_the_end},
+    core::{Core, Transaction, check_room, sentence, to_the_end},
     model::{
         Disk, DiskRole, DiskState, EventSubject, Image, Instance, Intent, InterfaceState,
         NetworkInterface, State, StopReason, Timings,
@@ -207,7 +207,7 @@ fn judge(
         command.vcpus,
         command.memory,
     )?;
-    check_sizes(transaction, vcpus, memory)?;
+    check_sizes(transaction.core(), vcpus, memory)?;
     if memory < image.min_memory {
         let message = format!(
             "{memory} of memory: image {} needs at least {} to boot.",
@@ -285,12 +285,8 @@ fn one_only(field: &str, what: &str) -> ControlError {
 }
 
 /// Whether an instance may have that many virtual CPUs and that much memory here.
-pub(crate) fn check_sizes(
-    transaction: &Transaction<'_>,
-    vcpus: u32,
-    memory: ByteCount,
-) -> Result<()> {
-    let limits = transaction.core().settings.limits;
+pub(crate) fn check_sizes(core: &Core, vcpus: u32, memory: ByteCount) -> Result<()> {
+    let limits = core.settings.limits;
     let sizes = SizeLimits {
         max_vcpus: limits.max_vcpus,
         min_memory: limits.min_memory,

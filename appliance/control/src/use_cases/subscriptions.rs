@@ -108,7 +108,7 @@ impl Control {
                 .with_next_step("Stop it before its type is changed."));
             }
             let (vcpus, memory) = shape(Some(&command.instance_type), None, None)?;
-            crate::use_cases::run_instances::check_sizes(transaction, vcpus, memory)?;
+            crate::use_cases::run_instances::check_sizes(transaction.core(), vcpus, memory)?;
             let mut disks = Vec::new();
             for disk in instance.system_disk.iter().chain(&instance.data_disks) {
                 let disk = transaction.get::<Disk>(disk)?;
