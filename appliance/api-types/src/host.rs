@@ -22,6 +22,15 @@ pub struct Host {
     pub disk_total_gib: u64,
     /// Disk space given, GiB: what the disks may come to need.
     pub disk_used_gib: u64,
+    /// How it limits what instances use of its CPUs: `v1` or `v2` (of control groups), or `none`: not at all.
+    #[serde(default)]
+    pub cpu_control: String,
+    /// Why not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_control_missing: Option<String>,
+    /// The CPUs that instances of enterprise families have for themselves: `2-7`; absent: all share all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dedicated_cpus: Option<String>,
     /// Instances that run.
     pub instances_running: u64,
     /// Instances in all.

@@ -79,6 +79,12 @@ pub struct Instance {
     pub vcpus: u32,
     /// Memory, MiB.
     pub memory_mib: u64,
+    /// The CPU credits of a burstable instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_credits: Option<CpuCredits>,
+    /// The host's CPUs that it has for itself: `2-3,6-7`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<String>,
     /// The image it was made from.
     pub image_id: String,
     /// Added to the kernel's command line.
@@ -124,6 +130,21 @@ pub struct Instance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(format = DateTime)]
     pub stopped_at: Option<String>,
+}
+
+/// CPU credits of a burstable instance, as of a few seconds ago. One credit is one virtual CPU at 100 % for a minute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CpuCredits {
+    /// What there is to spend, launch credits included; to a hundredth.
+    pub balance: f64,
+    /// The most it can save, launch credits apart.
+    pub max: f64,
+    /// What an hour earns while it runs.
+    pub per_hour: f64,
+    /// What it may use of each virtual CPU for ever, in percent.
+    pub baseline_percent: u32,
+    /// Whether it has used up its credits and is held to its baseline.
+    pub throttled: bool,
 }
 
 /// What an instance is to become.

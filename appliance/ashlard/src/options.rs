@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use control::Settings;
+use cpu::CpuSet;
 use std::{
     net::SocketAddr,
     os::unix::ffi::OsStrExt,
@@ -147,7 +148,11 @@ pub struct Serve {
     /// The KVM device.
     #[arg(long, value_name = "PATH", default_value = "/dev/kvm")]
     pub kvm: PathBuf,
-    /// Virtual CPUs that may be given to instances [default: 4 for each CPU of the machine]
+    /// CPUs that instances of enterprise families (c, g, r) have for themselves, whole cores at a time, as in `2-7`; all others share the
+    /// rest [default: none, all share all]
+    #[arg(long, value_name = "LIST")]
+    dedicated_cpus: Option<CpuSet>,
+    /// Virtual CPUs that may be given to instances that share CPUs [default: 4 for each CPU of the machine that is shared]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     vcpus: Option<u32>,
     /// Memory that may be given to instances [default: the machine's less 512 MiB]
@@ -192,9 +197,17 @@ impl Serve {
         let cpus = std::thread::available_parallelism()
             .context("cannot count the CPUs")?
             .get();
+        let cpus = u32::try_from(cpus).unwrap_or(u32::MAX);
+        let dedicated_cpus = self.dedicated_cpus.clone().unwrap_or_default();
+        let dedicated = dedicated_cpus.len();
+        if dedicated >= cpus {
+            anyhow::bail!(
+                "--dedicated-cpus {dedicated_cpus} leaves none of {cpus} CPUs to share: leave at least one"
+            );
+        }
         let vcpus = match self.vcpus {
             Some(vcpus) => vcpus,
-            None => u32::try_from(cpus * 4).unwrap_or(u32::MAX),
+            None => (cpus - dedicated).saturating_mul(4),
         };
         let memory = match self.memory_mib {
             Some(mib) => ByteCount::from_mib(mib),
@@ -202,6 +215,8 @@ impl Serve {
             None => ByteCount::from_mib((machine_memory()? >> 20).saturating_sub(512)),
         };
         let mut settings = Settings::new(self.folders.state.clone(), vcpus, memory);
+        settings.dedicated_cpus = dedicated_cpus;
+        settings.limits.max_vcpus = settings.limits.max_vcpus.max(dedicated);
         env!("CARGO_PKG_VERSION").clone_into(&mut settings.version);
         settings.stop_grace = Duration::from_secs(self.stop_grace_s);
         settings.metering_interval = Duration::from_millis(self.metering_interval_ms);

@@ -2,7 +2,7 @@
 
 use crate::{
     host_machine::InitMachine,
-    machines::HostMachines,
+    machines::{HostMachines, VmmGroups},
     networks::HostNetworks,
     options::{Folders, Serve},
     policies::{HostPolicies, Sources},
@@ -11,7 +11,7 @@ use crate::{
 use anyhow::{Context, Result};
 use api::{Listener, Token};
 use control::{
-    Control, HostSystem,
+    Control, HostSystem, Settings,
     adapters::{SystemClock, SystemEntropy},
     ports::Ports,
 };
@@ -75,7 +75,7 @@ async fn serve(options: Serve) -> Result<()> {
     let grace = settings.stop_grace;
     // Before anything in the folders is touched: they may be another daemon's.
     let store = state::open(&options.folders.state)?;
-    let ports = ports(&options)?;
+    let ports = ports(&options, &settings)?;
     let control = Control::open_on(store, settings, ports).await?;
     let listeners = listeners(&options).await?;
     announce(&options, &listeners)?;
@@ -150,11 +150,16 @@ fn host(options: &Serve) -> Result<api::Host> {
 }
 
 /// Everything the control plane needs of this machine.
-pub fn ports(options: &Serve) -> Result<Ports> {
+pub fn ports(options: &Serve, settings: &Settings) -> Result<Ports> {
     let folders = &options.folders;
     private_folder(&folders.pool())?;
+    let vcpus = settings.vcpus.saturating_add(settings.dedicated_cpus.len());
+    let groups = VmmGroups::open(&folders.network_prefix()?, vcpus);
+    let machines = HostMachines::new(Some(&options.kvm), folders.machines(), groups)?;
+    let machines = Arc::new(machines);
     Ok(Ports {
-        machines: Arc::new(HostMachines::new(Some(&options.kvm), folders.machines())?),
+        machines: machines.clone(),
+        processors: machines,
         networks: Arc::new(HostNetworks::new(network_manager(folders)?)),
         volumes: Arc::new(Pool::open(&folders.pool())?),
         policies: Arc::new(HostPolicies::load(

@@ -1,7 +1,7 @@
 //! `ashlard teardown`: takes a host off the machine.
 
 use crate::{
-    machines::HostMachines,
+    machines::{HostMachines, VmmGroups},
     options::Teardown,
     serve::{log_to_stderr, network_manager},
     state,
@@ -30,7 +30,11 @@ async fn tear_down(options: Teardown) -> Result<()> {
     }
     // Held until the end, so that no daemon starts meanwhile, and refused while one runs.
     let _store = state::open(&folders.state)?;
-    let machines = HostMachines::new(None, folders.machines())?;
+    let machines = HostMachines::new(
+        None,
+        folders.machines(),
+        VmmGroups::open(&folders.network_prefix()?, 1),
+    )?;
     for machine in machines.adopt().await? {
         machines.kill(machine.instance).await?;
         println!("ended {}", machine.instance);

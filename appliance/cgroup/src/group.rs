@@ -20,6 +20,7 @@ pub struct Groups {
     hierarchy: Hierarchy,
     parent: String,
     weight: u32,
+    pins: bool,
     /// Held while a group is made or removed: the parent comes and goes with them.
     changing: Mutex<()>,
 }
@@ -34,20 +35,24 @@ pub struct Group {
 
 impl Groups {
     /// Groups under the parent of that name, which together weigh `weight` (100 is what one thread outside weighs). Tries
-    /// whether groups can be made, and removes those in which no process is any more.
+    /// whether groups can be made.
     ///
     /// # Errors
     /// They cannot: no permission, a read-only mount, a controller that cannot be handed on.
     pub fn open(hierarchy: Hierarchy, parent: &str, weight: u32) -> Result<Self, Error> {
-        let groups = Self {
+        let mut groups = Self {
             hierarchy,
             parent: parent.to_owned(),
             weight,
+            pins: false,
             changing: Mutex::default(),
         };
-        groups.make("probe")?;
+        let probe = groups.make("probe")?;
+        groups.pins = match &groups.hierarchy {
+            Hierarchy::V1 { cpuset, .. } => cpuset.is_some(),
+            Hierarchy::V2 { root } => root.join(&probe.path).join("cpuset.cpus").exists(),
+        };
         groups.remove("probe")?;
-        groups.sweep()?;
         Ok(groups)
     }
 
@@ -55,6 +60,12 @@ impl Groups {
     #[must_use]
     pub fn version(&self) -> Version {
         self.hierarchy.version()
+    }
+
+    /// Whether groups can be kept on CPUs ([`Group::set_cpus`]).
+    #[must_use]
+    pub fn pins(&self) -> bool {
+        self.pins
     }
 
     fn changing(&self) -> MutexGuard<'_, ()> {

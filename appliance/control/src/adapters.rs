@@ -3,14 +3,17 @@
 use crate::{
     model::ImagePartKind,
     ports::{
-        Clock, Entropy, OpenDisk, PartWriter, PortError, PortErrorKind, PortResult, PresentVolumes,
-        Space, StoredPart, Volumes,
+        Clock, CpuControl, CpuShare, Entropy, OpenDisk, PartWriter, PortError, PortErrorKind,
+        PortResult, PresentVolumes, Processors, Space, StoredPart, Volumes,
     },
 };
 use pool::{ErrorKind, Part, Pool, PoolError};
 use rustix::time::{ClockId, clock_gettime};
-use std::{fs::File, time::SystemTime};
-use types::{ByteCount, DiskId, ImageId, Timestamp};
+use std::{
+    fs::File,
+    time::{Duration, SystemTime},
+};
+use types::{ByteCount, DiskId, ImageId, InstanceId, Timestamp};
 
 /// The system's clocks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,6 +51,32 @@ impl Entropy for SystemEntropy {
             .unwrap_or(0);
         }
         u128::from_ne_bytes(bytes)
+    }
+}
+
+/// CPUs that cannot be limited: every machine uses what it can get.
+#[derive(Clone, Debug, Default)]
+pub struct UnlimitedProcessors {
+    /// Why they cannot.
+    pub reason: String,
+}
+
+impl Processors for UnlimitedProcessors {
+    fn control(&self) -> CpuControl {
+        CpuControl::None(self.reason.clone())
+    }
+
+    fn topology(&self) -> Option<cpu::Topology> {
+        None
+    }
+
+    fn limit(&self, _: InstanceId, _: &CpuShare) -> PortResult<()> {
+        Ok(())
+    }
+
+    fn used(&self, instance: InstanceId, _: u64) -> PortResult<Duration> {
+        let message = format!("what {instance} uses of the CPUs is not known");
+        Err(PortError::new(PortErrorKind::NotFound, message))
     }
 }
 

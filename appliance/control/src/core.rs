@@ -9,7 +9,7 @@ use crate::{
     model::{Decision, Event, EventSubject, Payment, Policy, PolicyRoles},
     policies::Board,
     ports::Ports,
-    reconcile::meter::tell_budgets,
+    reconcile::{credits::Accounts, meter::tell_budgets},
     records::{
         ChargeRecord, DecisionInputs, EntryRecord, HostRecord, OwnerRecord, PaymentRecord,
         PurchaseRecord,
@@ -41,6 +41,8 @@ pub(crate) struct Core {
     metering: Mutex<()>,
     events: broadcast::Sender<Event>,
     sequence: AtomicU64,
+    /// The CPU credits of burstable instances.
+    pub(crate) credits: Accounts,
 }
 
 /// What was used and what is owed for it, as far as it must be known to go on.
@@ -97,6 +99,7 @@ impl Core {
             metering: Mutex::new(()),
             events: broadcast::channel(EVENT_BACKLOG).0,
             sequence: AtomicU64::new(0),
+            credits: Accounts::default(),
         };
         core.begin_policies()?;
         Ok(core)

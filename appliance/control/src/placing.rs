@@ -4,9 +4,11 @@ use crate::{
     ControlError, ErrorKind, Result,
     core::{Core, Transaction},
     model::{EventSubject, Instance},
-    records::{DecisionInputs, DecisionRecord},
+    records::{CpuRecord, DecisionInputs, DecisionRecord},
 };
 use billing::StockNeed;
+use cpu::{Assignments, CpuSet};
+use instance::has_own_cpus;
 use placement::{Decision, HostRow, HostTable, NoStock, PlacementRequest};
 use types::{ByteCount, DecisionId, InstanceId};
 
@@ -15,7 +17,10 @@ pub(crate) const CUSTOM_TYPE: &str = "custom";
 
 /// The hosts as they are within a transaction, to be filled one instance after the other.
 pub(crate) struct Hosts {
-    table: HostTable,
+    /// What is common to all instances, and the vCPUs that share CPUs.
+    row: HostRow,
+    /// The CPUs that are given to instances of enterprise families, if there are such CPUs.
+    own: Option<Assignments<InstanceId>>,
 }
 
 /// What is to be placed.
@@ -37,28 +42,45 @@ impl Hosts {
             core.settings.vcpus,
             core.settings.memory,
         );
-        for instance in transaction
-            .list::<Instance>()?
-            .iter()
-            .filter(|instance| instance.state.holds_capacity())
-        {
-            row.vcpus_used = row.vcpus_used.saturating_add(instance.vcpus);
+        let mut own = core.own_cpus();
+        let holding = transaction.list::<Instance>()?.into_iter();
+        for instance in holding.filter(|instance| instance.state.holds_capacity()) {
+            let record = match &own {
+                Some(_) => transaction.get::<CpuRecord>(&instance.id)?,
+                None => None,
+            };
+            let restored = match (&mut own, record) {
+                (Some(own), Some(record)) => own.restore(instance.id, &record.cpus),
+                _ => false,
+            };
+            if !restored {
+                row.vcpus_used = row.vcpus_used.saturating_add(instance.vcpus);
+            }
             row.memory_used = row.memory_used + instance.memory;
             row.instances = row.instances.saturating_add(1);
         }
-        let table = HostTable::new(vec![row])
-            .map_err(|error| ControlError::internal("The table of hosts cannot be made.", error))?;
-        Ok(Self { table })
+        Ok(Self { row, own })
     }
 
-    /// What is left on the host with the most virtual CPUs to spare.
-    pub(crate) fn room(&self) -> StockNeed {
-        let free = |row: &HostRow| StockNeed {
-            vcpus: row.vcpus_total.saturating_sub(row.vcpus_used),
-            memory: row.memory_total.saturating_sub(row.memory_used),
-        };
-        let rows = self.table.rows().map(|row| free(&row));
-        rows.max_by_key(|free| free.vcpus).unwrap_or_default()
+    /// Whether an instance of that type has CPUs for itself here.
+    pub(crate) fn apart(&self, instance_type: &str) -> bool {
+        self.own.is_some() && has_own_cpus(instance_type)
+    }
+
+    /// What is left for instances of that type.
+    pub(crate) fn room(&self, instance_type: &str) -> StockNeed {
+        let HostRow {
+            vcpus_total,
+            vcpus_used,
+            memory_total,
+            memory_used,
+            ..
+        } = self.row;
+        let own = self.own.as_ref().filter(|_| self.apart(instance_type));
+        StockNeed {
+            vcpus: own.map_or(vcpus_total.saturating_sub(vcpus_used), Assignments::free),
+            memory: memory_total.saturating_sub(memory_used),
+        }
     }
 
     /// Decides where it goes, and takes the room for it in this table; also what the policy was asked.
@@ -79,22 +101,64 @@ impl Hosts {
             deployment_set: None,
             spot: wanted.spot,
         };
+        // An instance of an enterprise family is asked for on CPUs that it has for itself, all others on the rest.
+        let apart = self
+            .own
+            .as_mut()
+            .filter(|_| has_own_cpus(&request.instance_type));
+        let mut row = self.row.clone();
+        if let Some(own) = &apart {
+            row.vcpus_total = own.total();
+            row.vcpus_used = own.total() - own.free();
+        }
+        // One row is a table.
+        let hosts = HostTable::new(vec![row]).unwrap_or_default();
         let id = DecisionId::generate(core.ports.entropy.random());
         let in_force = core.policies.in_force();
         let scheduler = in_force.scheduler(request.instance);
-        let decided = scheduler.decide(id, core.now(), &request, &self.table);
-        let inputs = DecisionInputs {
+        let decided = scheduler.decide(id, core.now(), &request, &hosts);
+        let mut inputs = DecisionInputs {
             request,
-            hosts: self.table.clone(),
+            hosts,
+            cpus: None,
         };
-        if let Ok(Decision {
-            host: Some(host), ..
-        }) = &decided
+        if decided
+            .as_ref()
+            .is_ok_and(|decision| decision.host.is_some())
         {
             // The scheduler chose among hosts that have room.
-            let _ = self.table.reserve(*host, &inputs.request.footprint());
+            match apart {
+                Some(own) => inputs.cpus = own.assign(wanted.instance, wanted.vcpus).ok(),
+                None => self.row.vcpus_used = self.row.vcpus_used.saturating_add(wanted.vcpus),
+            }
+            self.row.memory_used = self.row.memory_used + wanted.memory;
+            self.row.instances = self.row.instances.saturating_add(1);
         }
         (decided, inputs)
+    }
+}
+
+impl Core {
+    /// The CPUs that instances of enterprise families have for themselves, all of them free; `None`: everybody shares all.
+    pub(crate) fn own_cpus(&self) -> Option<Assignments<InstanceId>> {
+        let dedicated = &self.settings.dedicated_cpus;
+        if dedicated.is_empty() {
+            return None;
+        }
+        let topology = self.ports.processors.topology()?;
+        Some(Assignments::new(&topology, dedicated))
+    }
+
+    /// The CPUs that the instance has for itself, if there are any and they are still given out.
+    pub(crate) fn cpus_of(&self, instance: &Instance) -> Result<Option<CpuSet>> {
+        let Some(mut own) = self.own_cpus() else {
+            return Ok(None);
+        };
+        let record = self.get::<CpuRecord>(&instance.id)?;
+        let record = record.filter(|_| instance.state.holds_capacity());
+        Ok(record
+            .filter(|record| own.restore(instance.id, &record.cpus))
+            .map(|record| record.cpus))
     }
 }
 
@@ -105,6 +169,16 @@ pub(crate) fn record(
     inputs: DecisionInputs,
 ) -> Result<()> {
     transaction.decided(decision, &inputs);
+    let instance = decision.instance;
+    match &inputs.cpus {
+        Some(cpus) => transaction.put(&CpuRecord {
+            instance,
+            cpus: cpus.clone(),
+        })?,
+        None => {
+            transaction.delete::<CpuRecord>(&instance)?;
+        }
+    }
     transaction.put(&DecisionRecord {
         decision: decision.clone(),
         inputs: Some(inputs),

@@ -4,6 +4,10 @@
 //! Every call is idempotent unless it says otherwise: a reconciler that lost an answer asks again. A call that fails
 //! has changed nothing that the same call, or its undo, would not put right.
 
+mod processors;
+
+pub use processors::{CpuControl, CpuPlace, CpuShare, Processors};
+
 use crate::model::{
     BootProtocol, ComponentInfo, HostConfiguration, HostStatus, ImagePartKind, PolicyKind,
     PolicyStatus, SecurityGroup,
@@ -128,6 +132,9 @@ pub struct MachineSpec {
     pub disks: Vec<MachineDisk>,
     /// Network interfaces, the primary one first.
     pub interfaces: Vec<MachineInterface>,
+    /// What it may use of the host's CPUs, in force before the guest's first instruction. Where a host cannot limit that, it
+    /// does not count.
+    pub cpu: CpuShare,
 }
 
 /// A disk of a machine.
@@ -554,6 +561,8 @@ pub struct Ports {
     pub volumes: Arc<dyn Volumes>,
     /// Policies.
     pub policies: Arc<dyn Policies>,
+    /// The CPUs.
+    pub processors: Arc<dyn Processors>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Randomness.

@@ -5,6 +5,7 @@ use crate::model::{
     PolicyRevision, PolicyRoles, SecurityGroup, SpotMarket, Vpc, Vswitch,
 };
 use billing::{Arrears, Budget, Invoice, Purchase, Settlement, Subscription};
+use cpu::{CpuSet, Credits};
 use instance::TokenUse;
 use ledger::Entry;
 use placement::{HostTable, PlacementRequest};
@@ -60,6 +61,8 @@ records! {
     PaymentRecord: "payments" by key: String;
     ArrearsRecord: "arrears" by key: String;
     SpotMarket: "spot_markets" by instance_type: String;
+    CreditRecord: "cpu_credits" by instance: InstanceId;
+    CpuRecord: "cpus" by instance: InstanceId;
 }
 
 /// The host's own record; there is one.
@@ -105,6 +108,9 @@ pub(crate) struct DecisionRecord {
 pub(crate) struct DecisionInputs {
     pub(crate) request: PlacementRequest,
     pub(crate) hosts: HostTable,
+    /// The CPUs the instance got for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cpus: Option<CpuSet>,
 }
 
 impl Record for DecisionRecord {
@@ -318,4 +324,23 @@ impl BudgetRecord {
     pub(crate) fn key_of(account: &AccountId, name: &str) -> String {
         format!("{account} {name}")
     }
+}
+
+/// The CPU credits of a burstable instance, as of the last time they were written down.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct CreditRecord {
+    pub(crate) instance: InstanceId,
+    /// The start of the instance whose machine's CPU time is counted.
+    pub(crate) run: u64,
+    /// That machine is gone and was accounted for to the end.
+    #[serde(default)]
+    pub(crate) ended: bool,
+    pub(crate) credits: Credits,
+}
+
+/// CPUs that are an instance's own. Counts while the instance holds capacity.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct CpuRecord {
+    pub(crate) instance: InstanceId,
+    pub(crate) cpus: CpuSet,
 }

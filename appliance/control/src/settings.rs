@@ -1,6 +1,7 @@
 //! What the operator may set.
 
 use crate::model::Limits;
+use cpu::CpuSet;
 use std::{path::PathBuf, time::Duration};
 use types::{AccountId, ByteCount, HostId, UtcOffset};
 
@@ -31,6 +32,10 @@ pub struct Settings {
     pub metering_interval: Duration,
     /// How often everything is compared with what it should be, without being asked to.
     pub reconcile_interval: Duration,
+    /// How often CPU credits are settled at least.
+    pub credit_interval: Duration,
+    /// CPUs that instances of enterprise families have for themselves, whole cores at a time; none: everybody shares all.
+    pub dedicated_cpus: CpuSet,
     /// Whether an instance that is to run, but whose machine was gone when the daemon came back (a reboot of the
     /// host), is started again.
     pub restart_vanished: bool,
@@ -59,6 +64,8 @@ impl Settings {
             stop_grace: Duration::from_secs(30),
             metering_interval: Duration::from_secs(60),
             reconcile_interval: Duration::from_secs(30),
+            credit_interval: Duration::from_secs(10),
+            dedicated_cpus: CpuSet::default(),
             restart_vanished: false,
         }
     }

@@ -41,7 +41,16 @@ impl<K: Ord + Copy> Assignments<K> {
         }
     }
 
-    /// CPUs that can be given out, taken ones included.
+    /// The CPUs that are given out, taken ones included.
+    #[must_use]
+    pub fn given(&self) -> CpuSet {
+        self.cores
+            .iter()
+            .flat_map(|core| core.cpus.iter())
+            .collect()
+    }
+
+    /// How many CPUs are given out, taken ones included.
     #[must_use]
     pub fn total(&self) -> u32 {
         self.cores.iter().map(|core| core.cpus.len()).sum()
@@ -216,13 +225,14 @@ mod tests {
                 if wanted == 0 {
                     given.release(who);
                     have.remove(&who);
-                } else if !have.contains_key(&who) {
-                    match given.assign(who, wanted) {
-                        Ok(cpus) => {
+                } else {
+                    match (given.assign(who, wanted), have.get(&who)) {
+                        (Ok(cpus), Some(had)) => prop_assert_eq!(&cpus, had),
+                        (Ok(cpus), None) => {
                             prop_assert!(cpus.len() >= wanted && cpus.len() < wanted + threads);
                             have.insert(who, cpus);
                         }
-                        Err(error) => prop_assert!(error.free < wanted),
+                        (Err(error), had) => prop_assert!(error.free < wanted && had.is_none()),
                     }
                 }
                 let all: Vec<u32> = have.values().flat_map(CpuSet::iter).collect();

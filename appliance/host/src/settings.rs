@@ -78,7 +78,7 @@ pub fn host_name(name: &str) -> Result<(), Error> {
     rustix::system::sethostname(name.as_bytes()).map_err(Error::of(format!("name the host {name}")))
 }
 
-/// Lets the groups below the root limit processors, memory, I/O and processes.
+/// Lets the groups below the root limit processors, memory, I/O and processes, and keep processes on CPUs.
 ///
 /// # Errors
 /// There is no cgroup file system, or a controller is missing.
@@ -87,5 +87,8 @@ pub fn cgroup_controllers() -> Result<(), Error> {
         "/sys/fs/cgroup/cgroup.subtree_control",
         "+cpu +memory +io +pids",
     )
-    .map_err(Error::of("let cgroups limit cpu, memory, io and pids"))
+    .map_err(Error::of("let cgroups limit cpu, memory, io and pids"))?;
+    // By itself, so that a kernel without it has the others.
+    fs::write("/sys/fs/cgroup/cgroup.subtree_control", "+cpuset")
+        .map_err(Error::of("let cgroups keep processes on CPUs"))
 }

@@ -13,6 +13,6 @@ mod state;
 mod token;
 
 pub use operation::{IncorrectStatus, Operation};
-pub use shape::{Shape, UnknownType};
+pub use shape::{Shape, UnknownType, baseline_percent, has_own_cpus};
 pub use state::{Change, State, StopReason};
 pub use token::{Admission, ClientToken, InvalidToken, TokenRefusal, TokenUse};

@@ -62,6 +62,26 @@ impl Shape {
     }
 }
 
+/// What a burstable type may use of each virtual CPU for ever, in percent; `None`: the type is not burstable, or not known.
+/// The large ones and `ecs.t6-c1m4.xlarge` as ECS has them; the others as the large one of their family.
+#[must_use]
+pub fn baseline_percent(instance_type: &str) -> Option<u32> {
+    Shape::of_type(instance_type).ok()?;
+    match instance_type.rsplit_once('.')? {
+        ("ecs.t6-c1m4", "xlarge") => Some(40),
+        ("ecs.t6-c1m4", _) => Some(30),
+        ("ecs.t6-c1m1" | "ecs.t6-c1m2", _) => Some(20),
+        _ => None,
+    }
+}
+
+/// Whether ECS sells the type with CPUs of its own: an enterprise family.
+#[must_use]
+pub fn has_own_cpus(instance_type: &str) -> bool {
+    let family = instance_type.rsplit_once('.').map(|(family, _)| family);
+    FAMILIES.iter().any(|(name, _)| Some(*name) == family) && Shape::of_type(instance_type).is_ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +97,24 @@ mod tests {
         ] {
             let memory = ByteCount::from_gib(gib);
             assert_eq!(Shape::of_type(name), Ok(Shape { vcpus, memory }), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_type_is_burstable_or_has_its_own_cpus() {
+        for (name, percent, own) in [
+            ("ecs.t6-c1m1.large", Some(20), false),
+            ("ecs.t6-c1m2.large", Some(20), false),
+            ("ecs.t6-c1m4.large", Some(30), false),
+            ("ecs.t6-c1m4.xlarge", Some(40), false),
+            ("ecs.g6.large", None, true),
+            ("ecs.c6.26xlarge", None, true),
+            ("ecs.g6.27xlarge", None, false),
+            ("ecs.t6-c1m1.2xlarge", None, false),
+            ("custom", None, false),
+        ] {
+            assert_eq!(baseline_percent(name), percent, "{name}");
+            assert_eq!(has_own_cpus(name), own, "{name}");
         }
     }
 

@@ -7,7 +7,9 @@ use control::model::{self, EventSubject};
 pub fn to_wire(event: &model::Event) -> Event {
     let (subject_id, state) = match &event.subject {
         EventSubject::Instance(id, state) => (id.to_string(), state.map(model::State::name)),
-        EventSubject::FirstOutput(id) | EventSubject::Charge(id) => (id.to_string(), None),
+        EventSubject::FirstOutput(id) | EventSubject::Charge(id) | EventSubject::CpuCredits(id) => {
+            (id.to_string(), None)
+        }
         EventSubject::Disk(id, state) => (id.to_string(), state.map(model::DiskState::name)),
         EventSubject::Image(id, state) => (id.to_string(), state.map(image_state)),
         EventSubject::Vpc(id) => (id.to_string(), None),

@@ -1,7 +1,7 @@
 //! The host.
 
 use api_types::{Health, HealthCheck, Host};
-use control::model;
+use control::{model, ports::CpuControl};
 
 /// The host as it goes over the wire.
 pub fn to_wire(host: &model::HostInfo) -> Host {
@@ -14,6 +14,12 @@ pub fn to_wire(host: &model::HostInfo) -> Host {
         memory_used_mib: host.memory.used.mib(),
         disk_total_gib: host.disk.total.gib(),
         disk_used_gib: host.disk.used.gib(),
+        cpu_control: host.cpu_control.name().to_owned(),
+        cpu_control_missing: match &host.cpu_control {
+            CpuControl::None(why) => Some(why.clone()),
+            CpuControl::V1 | CpuControl::V2 => None,
+        },
+        dedicated_cpus: host.dedicated_cpus.as_ref().map(ToString::to_string),
         instances_running: host.instances_running,
         instances_total: host.instances_total,
         started_at: host.started_at.to_string(),

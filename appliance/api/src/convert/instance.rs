@@ -19,7 +19,7 @@ use crate::{
     problem::{ApiProblem, ApiResult},
 };
 
-/// An instance as it goes over the wire.
+/// An instance as its record has it; [`super::cpu`] adds what is not in there.
 pub fn to_wire(instance: &model::Instance) -> Instance {
     let started = instance.run > 0;
     let timings = &instance.timings;
@@ -40,6 +40,8 @@ pub fn to_wire(instance: &model::Instance) -> Instance {
         instance_type: instance.instance_type.clone(),
         vcpus: instance.vcpus,
         memory_mib: instance.memory.mib(),
+        cpu_credits: None,
+        cpus: None,
         image_id: instance.image.to_string(),
         cmdline: (!instance.cmdline.is_empty()).then(|| instance.cmdline.clone()),
         host_id: instance.host.to_string(),

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod bill;
 pub mod charge;
+pub mod cpu;
 pub mod disk;
 pub mod event;
 pub mod host;

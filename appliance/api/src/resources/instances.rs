@@ -96,7 +96,7 @@ pub async fn list_instances(
         query.limit,
         query.next_token.as_deref(),
         |i| Place(i.created_at, i.id.to_string()),
-        |i| convert::instance::to_wire(&i),
+        |i| convert::cpu::instance_to_wire(&shared.control, &i),
     )
     .map(Json)
 }
@@ -111,7 +111,8 @@ pub async fn run_instances(
 ) -> ApiResult<(StatusCode, Json<InstancesCreated>)> {
     let command = convert::instance::to_command(request, received)?;
     let instances = shared.control.run_instances(command).await?;
-    let instances = instances.iter().map(convert::instance::to_wire).collect();
+    let shown = |instance| convert::cpu::instance_to_wire(&shared.control, instance);
+    let instances = instances.iter().map(shown).collect();
     Ok((StatusCode::CREATED, Json(InstancesCreated { instances })))
 }
 
@@ -123,7 +124,10 @@ pub async fn get_instance(
     ApiId(id): ApiId<InstanceId>,
 ) -> ApiResult<Json<Instance>> {
     let instance = shared.control.instance(id).await?;
-    Ok(Json(convert::instance::to_wire(&instance)))
+    Ok(Json(convert::cpu::instance_to_wire(
+        &shared.control,
+        &instance,
+    )))
 }
 
 /// Change an instance's name, description, labels or protection.
@@ -142,7 +146,10 @@ pub async fn modify_instance(
         tags: change.tags,
     };
     let instance = shared.control.modify_instance(id, change).await?;
-    Ok(Json(convert::instance::to_wire(&instance)))
+    Ok(Json(convert::cpu::instance_to_wire(
+        &shared.control,
+        &instance,
+    )))
 }
 
 /// How to delete.
@@ -181,7 +188,7 @@ pub async fn start_instance(
     let instance = shared.control.start_instance(id, Some(received.0)).await?;
     Ok((
         StatusCode::ACCEPTED,
-        Json(convert::instance::to_wire(&instance)),
+        Json(convert::cpu::instance_to_wire(&shared.control, &instance)),
     ))
 }
 
@@ -197,7 +204,7 @@ pub async fn stop_instance(
     let instance = shared.control.stop_instance(id, request.force).await?;
     Ok((
         StatusCode::ACCEPTED,
-        Json(convert::instance::to_wire(&instance)),
+        Json(convert::cpu::instance_to_wire(&shared.control, &instance)),
     ))
 }
 
@@ -213,7 +220,7 @@ pub async fn reboot_instance(
     let instance = shared.control.reboot_instance(id, request.force).await?;
     Ok((
         StatusCode::ACCEPTED,
-        Json(convert::instance::to_wire(&instance)),
+        Json(convert::cpu::instance_to_wire(&shared.control, &instance)),
     ))
 }
 

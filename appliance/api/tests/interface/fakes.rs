@@ -16,6 +16,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use control::{
+    adapters::UnlimitedProcessors,
     model::{ComponentInfo, ImagePartKind, PolicyKind, PolicyStatus},
     ports::{
         Clock, ConsoleOutput, Entropy, InterfaceSpec, LoadedPolicy, Machine, MachineEvent,
@@ -41,6 +42,9 @@ pub fn ports(folder: PathBuf, clock: Arc<FakeClock>) -> Ports {
         networks: Arc::new(FakeNetworks::default()),
         volumes: Arc::new(FakeVolumes { folder }),
         policies: Arc::new(BuiltInPolicies::default()),
+        processors: Arc::new(UnlimitedProcessors {
+            reason: "tests have no control groups".to_owned(),
+        }),
         clock,
         entropy: Arc::new(Counter(AtomicU64::new(1))),
     }

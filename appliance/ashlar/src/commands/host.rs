@@ -32,6 +32,17 @@ pub async fn host(client: &Client, output: &Output) -> Result<(), Error> {
                 ),
             ),
             (
+                "cpu control",
+                match &h.cpu_control_missing {
+                    Some(why) => format!("{}: {why}", h.cpu_control),
+                    None => h.cpu_control.clone(),
+                },
+            ),
+            (
+                "dedicated cpus",
+                h.dedicated_cpus.clone().unwrap_or_default(),
+            ),
+            (
                 "disk space",
                 format!("{} GiB given of {} GiB", h.disk_used_gib, h.disk_total_gib),
             ),

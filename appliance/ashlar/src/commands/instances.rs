@@ -1,6 +1,6 @@
 //! `ashlar ps`, `show`, `start`, `stop`, `reboot`, `modify` and `rm`.
 
-use api_types::{Instance, InstanceState, ModifyInstance, Page, StopInstance};
+use api_types::{CpuCredits, Instance, InstanceState, ModifyInstance, Page, StopInstance};
 use clap::Args;
 
 use super::{Refusals, charge};
@@ -160,7 +160,12 @@ fn describe(i: &Instance) -> String {
         ),
         ("type", optional(&i.instance_type)),
         ("vcpus", i.vcpus.to_string()),
+        ("own cpus", optional(&i.cpus)),
         ("memory", mib(i.memory_mib)),
+        (
+            "cpu credits",
+            i.cpu_credits.as_ref().map_or_else(String::new, credits),
+        ),
         ("image", i.image_id.clone()),
         ("cmdline", optional(&i.cmdline)),
         ("disks", disks.join("\n")),
@@ -197,6 +202,25 @@ fn describe(i: &Instance) -> String {
             i.vmm_pid.map_or_else(String::new, |pid| pid.to_string()),
         ),
     ])
+}
+
+/// The CPU credits of a burstable instance in one line.
+fn credits(credits: &CpuCredits) -> String {
+    let CpuCredits {
+        balance,
+        max,
+        per_hour,
+        baseline_percent,
+        throttled,
+    } = credits;
+    let state = if *throttled {
+        "used up, held to its baseline"
+    } else {
+        "full speed"
+    };
+    format!(
+        "{balance:.2} of at most {max}, {per_hour} an hour, baseline {baseline_percent} %: {state}"
+    )
 }
 
 /// Start stopped instances.

@@ -7,10 +7,14 @@
 //!                              vmm.log   what the vmm itself had to say; empty unless something is wrong with it
 //! ```
 
+mod cpus;
 mod folder;
+mod groups;
 mod processes;
 mod translate;
 mod watch;
+
+pub use self::groups::VmmGroups;
 
 use self::{
     folder::{Folder, Folders, ProcessId, Run},
@@ -61,6 +65,16 @@ struct Shared {
     /// Changes whenever a machine has come, or an instance's console went: whoever follows a console looks again.
     consoles: tokio::sync::watch::Sender<()>,
     events: mpsc::Sender<MachineEvent>,
+    groups: Arc<VmmGroups>,
+    /// What machines used that ended, until the next one of the instance is started.
+    last_use: Mutex<BTreeMap<InstanceId, LastUse>>,
+}
+
+/// The CPU time of a machine that is gone.
+#[derive(Clone, Copy)]
+struct LastUse {
+    run: u64,
+    used: Duration,
 }
 
 /// A machine that is there.
@@ -78,15 +92,29 @@ impl Shared {
     fn running(&self) -> MutexGuard<'_, BTreeMap<InstanceId, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn last_use(&self) -> MutexGuard<'_, BTreeMap<InstanceId, LastUse>> {
+        self.last_use.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what a machine used whose process has ended, while its group is still there.
+    fn keep_use(&self, instance: InstanceId, run: Run) {
+        if let Ok(used) = self.groups.used(run.uid) {
+            let run = run.number;
+            self.last_use().insert(instance, LastUse { run, used });
+        }
+    }
 }
 
 impl HostMachines {
-    /// The machines whose folders are in `folder`, run by the KVM device at `kvm`; without one, machines can be found and ended only.
+    /// The machines whose folders are in `folder`, run by the KVM device at `kvm` in these control groups; without a device, machines
+    /// can be found and ended only.
     ///
     /// # Errors
     /// When the device cannot be used, the folder not be made, or this program not be found again.
-    pub fn new(kvm: Option<&Path>, folder: PathBuf) -> anyhow::Result<Self> {
+    pub fn new(kvm: Option<&Path>, folder: PathBuf, groups: VmmGroups) -> anyhow::Result<Self> {
         use anyhow::Context;
+        let groups = Arc::new(groups);
         let processes = |path| -> anyhow::Result<_> {
             let kvm = Kvm::open(path)
                 .map_err(anyhow::Error::from)
@@ -94,7 +122,11 @@ impl HostMachines {
                 .context("cannot run instances on this machine")?;
             let executable = std::fs::File::open("/proc/self/exe")
                 .context("cannot open this program to run vmms")?;
-            Ok(Arc::new(Processes::new(executable.into(), kvm)))
+            Ok(Arc::new(Processes::new(
+                executable.into(),
+                kvm,
+                Arc::clone(&groups),
+            )))
         };
         let (sender, receiver) = mpsc::channel(EVENTS);
         Ok(Self {
@@ -104,6 +136,8 @@ impl HostMachines {
                 running: Mutex::default(),
                 consoles: tokio::sync::watch::Sender::new(()),
                 events: sender,
+                last_use: Mutex::default(),
+                groups,
             }),
             events: Mutex::new(Some(receiver)),
         })
@@ -148,10 +182,11 @@ impl HostMachines {
         };
         self.shared.running().insert(instance, machine);
         self.shared.consoles.send_replace(());
+        self.shared.last_use().remove(&instance);
         let watch = watch::Watch {
             shared: Arc::clone(&self.shared),
             instance,
-            run: run.number,
+            run,
             process,
             events,
             folder,
@@ -204,6 +239,9 @@ impl Machines for HostMachines {
             )
             .with_source(error)
         })?;
+        if let Err(error) = self.shared.groups.limit(process.uid, &spec.cpu) {
+            tracing::warn!(%instance, "its share of the CPUs is not in force: {error:#}");
+        }
         let memory = vmm::memory::create(spec.memory.bytes()).map_err(|error| {
             PortError::new(
                 PortErrorKind::Exhausted,
@@ -295,6 +333,7 @@ impl Machines for HostMachines {
                 }
                 Err(AdoptError::Gone { .. }) => {
                     let last_words = folder.last_words();
+                    self.shared.keep_use(instance, run);
                     folder.settle();
                     // Without a word it has vanished: killed, or gone with the whole machine.
                     if let Some(reason) = last_words {
@@ -309,6 +348,7 @@ impl Machines for HostMachines {
                 }
             }
         }
+        self.shared.groups.sweep();
         // Only now are all user ids known that machines have.
         if let Some(processes) = &self.processes {
             processes.fill_up(self.has_machine());
@@ -414,6 +454,7 @@ impl Machines for HostMachines {
 
     async fn forget(&self, instance: InstanceId) -> PortResult<()> {
         let folder = self.folders.of(instance);
+        self.shared.last_use().remove(&instance);
         let removed = folder.remove();
         self.shared.consoles.send_replace(());
         removed.map_err(|error| {

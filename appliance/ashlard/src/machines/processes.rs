@@ -1,7 +1,7 @@
 //! Processes for machines. Starting and confining one takes longer than building a machine in it, so a few wait, confined and
 //! without anything of anybody's, until there is a machine for them. They end with this daemon.
 
-use super::folder::ProcessId;
+use super::{folder::ProcessId, groups::VmmGroups};
 use std::{
     collections::VecDeque,
     os::fd::OwnedFd,
@@ -34,6 +34,7 @@ pub struct Process {
 pub struct Processes {
     executable: Arc<OwnedFd>,
     kvm: Arc<OwnedFd>,
+    groups: Arc<VmmGroups>,
     next_uid: AtomicU32,
     waiting: Mutex<VecDeque<Process>>,
     /// Held by whoever fills up.
@@ -41,11 +42,12 @@ pub struct Processes {
 }
 
 impl Processes {
-    /// Processes of `executable`, this program, for machines of the device `kvm`.
-    pub fn new(executable: OwnedFd, kvm: OwnedFd) -> Self {
+    /// Processes of `executable`, this program, for machines of the device `kvm`, in these groups.
+    pub fn new(executable: OwnedFd, kvm: OwnedFd, groups: Arc<VmmGroups>) -> Self {
         Self {
             executable: Arc::new(executable),
             kvm: Arc::new(kvm),
+            groups,
             next_uid: AtomicU32::new(0),
             waiting: Mutex::default(),
             filling: tokio::sync::Mutex::default(),
@@ -63,7 +65,7 @@ impl Processes {
             match first {
                 Some(process) if process.prepared.waits() => return Ok(process),
                 // Somebody ended it.
-                Some(_) => {}
+                Some(process) => self.groups.remove(process.uid).await,
                 None => return self.make(taken).await,
             }
         }
@@ -96,16 +98,26 @@ impl Processes {
                 break uid;
             }
         };
-        let prepared = prepare(ProcessSpec {
+        let spec = |cgroups| ProcessSpec {
             executable: Arc::clone(&self.executable),
             kvm: Arc::clone(&self.kvm),
             arguments: vec![crate::VMM_TASK.to_owned()],
             uid,
             gid: uid,
-            cgroups: Vec::new(),
+            cgroups,
             limits: jail::Limits::default(),
-        })
-        .await?;
+        };
+        let groups = self.groups.make(uid);
+        let grouped = !groups.is_empty();
+        let prepared = match prepare(spec(groups)).await {
+            Err(error) if grouped => {
+                let error = anyhow::Error::from(error);
+                tracing::warn!("a vmm is started again, without a control group: {error:#}");
+                self.groups.remove(uid).await;
+                prepare(spec(Vec::new())).await?
+            }
+            prepared => prepared?,
+        };
         let id = prepared.id()?;
         let id = id.map(|(pid, started)| ProcessId { pid, started });
         Ok(Process { uid, id, prepared })

@@ -1,6 +1,6 @@
 //! Following machines: their events, their end, their consoles.
 
-use super::{Folder, Shared};
+use super::{Folder, Run, Shared};
 use control::ports::{MachineEvent, MachineEventKind, MachineExit};
 use std::{io, path::Path, sync::Arc, time::Duration};
 use types::InstanceId;
@@ -14,7 +14,7 @@ use vmm::{
 pub struct Watch {
     pub shared: Arc<Shared>,
     pub instance: InstanceId,
-    pub run: u64,
+    pub run: Run,
     pub process: Arc<jail::Process>,
     pub events: Events,
     pub folder: Folder,
@@ -40,6 +40,8 @@ impl Watch {
             }
         }
         let ended = vmm::launch::wait(&self.process).await;
+        self.shared.keep_use(self.instance, self.run);
+        self.shared.groups.remove(self.run.uid).await;
         let killed = self
             .shared
             .running()
@@ -58,13 +60,13 @@ impl Watch {
                 "the vmm is gone, and how it ended is not known: {error}"
             )),
         };
-        report(&self.shared, self.instance, self.run, exit).await;
+        report(&self.shared, self.instance, self.run.number, exit).await;
     }
 
     async fn tell(&self, kind: MachineEventKind) {
         let event = MachineEvent {
             instance: self.instance,
-            run: self.run,
+            run: self.run.number,
             kind,
         };
         // When the control plane has closed, nobody wants to know.

@@ -13,6 +13,8 @@ pub enum EventSubject {
     Instance(InstanceId, Option<State>),
     /// The guest's first byte on its console.
     FirstOutput(InstanceId),
+    /// An instance ran out of CPU credits, or has some again.
+    CpuCredits(InstanceId),
     /// A disk changed state, or was deleted.
     Disk(DiskId, Option<DiskState>),
     /// An image changed state, or was deleted.
@@ -53,6 +55,7 @@ impl EventSubject {
             Self::Instance(_, Some(_)) => "instance.state",
             Self::Instance(_, None) => "instance.released",
             Self::FirstOutput(_) => "instance.first_output",
+            Self::CpuCredits(_) => "instance.cpu_credits",
             Self::Disk(_, Some(_)) => "disk.state",
             Self::Disk(_, None) => "disk.deleted",
             Self::Image(_, Some(_)) => "image.state",

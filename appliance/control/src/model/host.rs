@@ -1,5 +1,7 @@
 //! The host itself.
 
+use crate::ports::CpuControl;
+use ::cpu::CpuSet;
 use types::{ByteCount, HostId, Timestamp};
 
 /// What there is of something.
@@ -24,6 +26,10 @@ pub struct HostInfo {
     pub memory: Capacity<ByteCount>,
     /// Space of the disk pool: what the disks may come to need counts as given.
     pub disk: Capacity<ByteCount>,
+    /// Whether it can limit what instances use of its CPUs.
+    pub cpu_control: CpuControl,
+    /// The CPUs that instances of enterprise families have for themselves; `None`: they share all.
+    pub dedicated_cpus: Option<CpuSet>,
     /// Instances that have a machine.
     pub instances_running: u64,
     /// Instances in all.

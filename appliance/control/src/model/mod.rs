@@ -4,6 +4,7 @@
 
 mod bill;
 mod commerce;
+mod cpu;
 mod disk;
 mod event;
 mod host;
@@ -14,6 +15,7 @@ mod network;
 mod policy;
 mod security;
 
+pub use self::cpu::{CpuCredits, CpuUse};
 pub use ::instance::{State, StopReason};
 pub use bill::{Bill, BillState, BudgetStatus, Replay, ReplayDifference, ReplayKind, Verification};
 pub use billing::{

@@ -11,6 +11,7 @@
 
 mod actor;
 mod commerce;
+pub(crate) mod credits;
 mod disks;
 mod instances;
 pub(crate) mod meter;
@@ -142,7 +143,7 @@ async fn restart_vanished(
     core.write(begin).await
 }
 
-/// Starts what runs beside the actors: the events' distribution, the meter and the sweeper.
+/// Starts what runs beside the actors: the events' distribution, the meter, the sweeper and the settling of CPU credits.
 pub(crate) fn spawn(
     core: &Arc<Core>,
     networks: &Arc<Networks>,
@@ -171,6 +172,7 @@ pub(crate) fn spawn(
         disks.clone(),
     );
     tasks.spawn(end.clone().run_until_cancelled_owned(sweeper.run()));
+    tasks.spawn(credits::run(core.clone(), end.clone()));
 }
 
 async fn distribute(instances: Arc<Instances>, mut events: mpsc::Receiver<MachineEvent>) {

@@ -4,7 +4,7 @@ use crate::{
     Result,
     core::{Core, Transaction, blocking},
     model::{Disk, DiskState, EventSubject, Instance, NetworkInterface},
-    reconcile::disks,
+    reconcile::{credits, disks},
 };
 use ledger::UsageKey;
 use std::sync::Arc;
@@ -54,6 +54,7 @@ pub(crate) async fn release(core: &Arc<Core>, instance: &Instance) -> Result<()>
         }
         transaction.delete::<NetworkInterface>(&interface)?;
         transaction.close_usage(UsageKey::instance_running(id));
+        credits::forget(transaction, id)?;
         if transaction.delete::<Instance>(&id)? {
             transaction.event(
                 EventSubject::Instance(id, None),

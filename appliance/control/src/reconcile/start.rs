@@ -16,7 +16,7 @@ use crate::{
         Machine, MachineDisk, MachineInterface, MachineSpec, PortError, PortErrorKind, PortResult,
         Volumes,
     },
-    reconcile::Networks,
+    reconcile::{Networks, credits},
 };
 use instance::{Change, admission::join_cmdline};
 use std::{
@@ -262,6 +262,7 @@ impl Attempt<'_> {
                 mac: instance.mac,
                 tap,
             }],
+            cpu: credits::share_at_start(self.core, instance),
         };
         let machine = self.core.ports.machines.start(spec).await?;
         lock(&self.made).machine = Some(machine);

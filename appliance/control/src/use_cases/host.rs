@@ -4,9 +4,12 @@ use crate::{
     Control, Result,
     core::blocking,
     model::{
-        Capacity, Disk, Event, Health, HealthCheck, HostInfo, Instance, Intent, PolicyKind, State,
+        Capacity, CpuUse, Disk, Event, Health, HealthCheck, HostInfo, Instance, Intent, PolicyKind,
+        State,
     },
+    reconcile::credits,
 };
+use cpu::Assignments;
 use tokio::sync::broadcast;
 use types::ByteCount;
 
@@ -18,6 +21,7 @@ impl Control {
         let volumes = core.ports.volumes.clone();
         let space = blocking(move || volumes.space()).await??;
         let disks: ByteCount = core.list::<Disk>()?.iter().map(|disk| disk.size).sum();
+        let own = core.own_cpus();
         let holding = || {
             instances
                 .iter()
@@ -27,7 +31,10 @@ impl Control {
             id: core.host,
             version: core.settings.version.clone(),
             vcpus: Capacity {
-                total: core.settings.vcpus,
+                total: core
+                    .settings
+                    .vcpus
+                    .saturating_add(own.as_ref().map_or(0, Assignments::total)),
                 used: holding().fold(0, |sum, instance| sum.saturating_add(instance.vcpus)),
             },
             memory: Capacity {
@@ -38,6 +45,8 @@ impl Control {
                 total: space.total,
                 used: disks,
             },
+            cpu_control: core.ports.processors.control(),
+            dedicated_cpus: own.map(|own| own.given()),
             instances_running: u64::try_from(holding().count()).unwrap_or(u64::MAX),
             instances_total: u64::try_from(instances.len()).unwrap_or(u64::MAX),
             started_at: core.started_at,
@@ -83,6 +92,14 @@ impl Control {
             version: core.settings.version.clone(),
             checks,
         }
+    }
+
+    /// What the instance has of the host's CPUs.
+    pub fn cpu_of(&self, instance: &Instance) -> Result<CpuUse> {
+        Ok(CpuUse {
+            credits: credits::shown(self.core(), instance)?,
+            cpus: self.core().cpus_of(instance)?,
+        })
     }
 
     /// The instances that are to run and do not, in one line.

@@ -8,7 +8,7 @@ use crate::{
         Disk, DiskRole, DiskState, EventSubject, Image, Instance, Intent, InterfaceState,
         NetworkInterface, State, StopReason, Timings,
     },
-    placing::{self, Hosts, Wanted},
+    placing::{self, CUSTOM_TYPE, Hosts, Wanted},
     reconcile::spot,
     tokens::Ticket,
     use_cases::{
@@ -177,7 +177,11 @@ fn accept(
             let missing = least.saturating_sub(u32::try_from(placed.len()).unwrap_or(u32::MAX));
             let reclaimed = match template.offer.is_preemptible() {
                 true => None,
-                false => spot::make_room(transaction, template.shape(), missing, &hosts)?,
+                false => {
+                    let command = &template.command;
+                    let name = command.instance_type.as_deref().unwrap_or(CUSTOM_TYPE);
+                    spot::make_room(transaction, name, template.shape(), missing, &hosts)?
+                }
             };
             return Ok(Accepted::Refused(Box::new(refusal), reclaimed));
         }

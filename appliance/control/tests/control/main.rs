@@ -2,6 +2,7 @@
 
 mod bills;
 mod commerce;
+mod credits;
 mod images;
 mod lives;
 mod networks;

@@ -161,10 +161,11 @@ fn give_notice(
     Ok(Some(notice.reclaim_at))
 }
 
-/// Has as many preemptible instances told as make room for `count` instances of `shape` beyond what `hosts` have; when the last of
+/// Has as many preemptible instances told as make room for `count` instances of that type and `shape` beyond what `hosts` have; when the last of
 /// them is reclaimed. `None`, and nobody is told, if that would not be enough.
 pub(crate) fn make_room(
     transaction: &mut Transaction<'_>,
+    instance_type: &str,
     shape: StockNeed,
     count: u32,
     hosts: &Hosts,
@@ -173,11 +174,15 @@ pub(crate) fn make_room(
     let leases: Vec<SpotLease> = transaction
         .list::<Instance>()?
         .iter()
-        // Only what holds room frees some.
-        .filter(|instance| instance.state.holds_capacity() && instance.intent != Intent::Released)
+        // Only what holds room frees some, and only of its own kind.
+        .filter(|instance| {
+            instance.state.holds_capacity()
+                && instance.intent != Intent::Released
+                && hosts.apart(type_of(instance)) == hosts.apart(instance_type)
+        })
         .filter_map(|instance| instance.charge.lease().cloned())
         .collect();
-    let room = hosts.room();
+    let room = hosts.room(instance_type);
     let memory = shape.memory.bytes().saturating_mul(count.into());
     let need = StockNeed {
         vcpus: shape.vcpus.saturating_mul(count).saturating_sub(room.vcpus),

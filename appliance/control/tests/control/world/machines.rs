@@ -46,6 +46,11 @@ impl Machines for World {
             first_output_ns: None,
         };
         things.machines.insert(spec.instance, machine.clone());
+        things.shares.insert(spec.instance, spec.cpu);
+        things.cpu_used.retain(|(id, _), _| *id != spec.instance);
+        things
+            .cpu_used
+            .insert((spec.instance, spec.run), Duration::ZERO);
         let asked = Asked {
             run: spec.run,
             cmdline: spec.cmdline,

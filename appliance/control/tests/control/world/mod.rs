@@ -3,6 +3,7 @@
 mod machines;
 mod networks;
 mod policies;
+mod processors;
 mod volumes;
 
 use bytes::Bytes;
@@ -11,10 +12,11 @@ use control::{
     commands::{CreateImage, Request, RunInstances},
     model::{Image, ImagePartKind, Instance, State},
     ports::{
-        Clock, Entropy, Machine, MachineEvent, MachineEventKind, MachineExit, PortError,
+        Clock, CpuShare, Entropy, Machine, MachineEvent, MachineEventKind, MachineExit, PortError,
         PortErrorKind, PortResult, Ports, VpcSecurity,
     },
 };
+use cpu::Topology;
 use futures_util::stream;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -62,6 +64,12 @@ pub struct Things {
     pub unfinished: usize,
     /// Components of policies.
     pub components: BTreeMap<Sha256Digest, Vec<u8>>,
+    /// What each machine may use of the CPUs, and what that start of it has used.
+    pub shares: BTreeMap<InstanceId, CpuShare>,
+    pub cpu_used: BTreeMap<(InstanceId, u64), Duration>,
+    /// Why CPUs cannot be limited, if they cannot; those there are, if machines can be kept on them.
+    pub no_cpu_control: Option<String>,
+    pub topology: Option<Topology>,
     /// The call that never comes back, and whether one is in it.
     pub hang: Option<&'static str>,
     pub hanging: bool,
@@ -148,6 +156,7 @@ impl World {
             networks: this.clone(),
             volumes: this.clone(),
             policies: this.clone(),
+            processors: this.clone(),
             clock: this.clone(),
             entropy: this,
         }
