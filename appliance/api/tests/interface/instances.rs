@@ -326,6 +326,25 @@ async fn use_is_charged_and_the_totals_add_up() {
 }
 
 #[tokio::test]
+async fn a_burstable_instance_shows_its_credits_and_others_none() {
+    let host = Host::start().await;
+    let image = host.image().await;
+    for (instance_type, credits) in [
+        (
+            "ecs.t6-c1m1.large",
+            json!({"balance": 60.0, "max": 576.0, "per_hour": 24.0, "baseline_percent": 20, "throttled": false}),
+        ),
+        ("ecs.c6.large", Value::Null),
+    ] {
+        let request = json!({"image_id": image, "instance_type": instance_type});
+        let created = host.post("/v1/instances", request).await.json();
+        let running = host.reaches(id(&created["instances"][0]), "Running").await;
+        assert_eq!(running["cpu_credits"], credits, "{instance_type}");
+        assert_eq!(running["cpus"], Value::Null);
+    }
+}
+
+#[tokio::test]
 async fn the_host_and_its_policies_show() {
     let host = Host::start().await;
     let shown = host.get("/v1/host").await.json();
@@ -336,6 +355,8 @@ async fn the_host_and_its_policies_show() {
         ),
         (Some(64), Some(65536))
     );
+    assert_eq!(shown["cpu_control"], "none");
+    assert_eq!(shown["cpu_control_missing"], "tests have no control groups");
     let plugins = host.get("/v1/plugins").await.json();
     assert_eq!(plugins["items"][0]["kind"], "scheduler");
     let health = host.get("/v1/health").await;

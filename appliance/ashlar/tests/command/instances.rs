@@ -300,10 +300,16 @@ async fn one_instance_is_shown_whole() {
     let mut shown = instance("i-1", "Running");
     shown["api_to_first_guest_output_ms"] = json!(12.3456);
     shown["vmm_pid"] = json!(77);
+    shown["cpus"] = json!("2-3");
+    shown["cpu_credits"] = json!({
+        "balance": 0.5, "max": 576.0, "per_hour": 24.0, "baseline_percent": 20, "throttled": true,
+    });
     let host =
         Host::start(Router::new().route("/v1/instances/i-1", get(in_turn(vec![shown.clone()]))));
     let text = host.run(&["show", "i-1"]).await.ok();
     for line in [
+        "own cpus            2-3",
+        "cpu credits         0.50 of at most 576, 24 an hour, baseline 20 %: used up, held to its baseline",
         "id                  i-1",
         "memory              2 GiB",
         "disks               d-1 vda system",

@@ -259,6 +259,8 @@ impl Machines for HostMachines {
         processes.fill_up(self.has_machine());
         let launched = launched.map_err(|error| {
             folder.settle();
+            let groups = Arc::clone(&self.shared.groups);
+            tokio::spawn(async move { groups.remove(run.uid).await });
             launch_failure(instance, error)
         })?;
         if !launched.missing_protections.is_empty() {
