@@ -62,24 +62,18 @@ impl Hosts {
         Ok(Self { row, own })
     }
 
-    /// Whether an instance of that type has CPUs for itself here.
-    pub(crate) fn apart(&self, instance_type: &str) -> bool {
-        self.own.is_some() && has_own_cpus(instance_type)
+    /// Whether instances of that type get CPUs of their own here. Those that do and those that do not take nothing of each other's
+    /// CPUs.
+    pub(crate) fn apart(&self, instance_type: Option<&str>) -> bool {
+        self.own.is_some() && instance_type.is_some_and(has_own_cpus)
     }
 
-    /// What is left for instances of that type.
-    pub(crate) fn room(&self, instance_type: &str) -> StockNeed {
-        let HostRow {
-            vcpus_total,
-            vcpus_used,
-            memory_total,
-            memory_used,
-            ..
-        } = self.row;
-        let own = self.own.as_ref().filter(|_| self.apart(instance_type));
+    /// What is left on the host for instances that get CPUs of their own, or for all others.
+    pub(crate) fn room(&self, apart: bool) -> StockNeed {
+        let own = self.own.as_ref().filter(|_| apart);
         StockNeed {
-            vcpus: own.map_or(vcpus_total.saturating_sub(vcpus_used), Assignments::free),
-            memory: memory_total.saturating_sub(memory_used),
+            vcpus: own.map_or(self.row.vcpus_free(), Assignments::free),
+            memory: self.row.memory_free(),
         }
     }
 

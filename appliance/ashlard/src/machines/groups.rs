@@ -41,6 +41,15 @@ impl VmmGroups {
         Self { groups, topology }
     }
 
+    /// No groups.
+    #[cfg(test)]
+    pub fn none() -> Self {
+        Self {
+            groups: Err("tests have none".to_owned()),
+            topology: None,
+        }
+    }
+
     pub fn control(&self) -> CpuControl {
         match &self.groups {
             Err(why) => CpuControl::None(why.clone()),

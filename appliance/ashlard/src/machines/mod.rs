@@ -181,8 +181,8 @@ impl HostMachines {
             gone,
         };
         self.shared.running().insert(instance, machine);
-        self.shared.consoles.send_replace(());
         self.shared.last_use().remove(&instance);
+        self.shared.consoles.send_replace(());
         let watch = watch::Watch {
             shared: Arc::clone(&self.shared),
             instance,
@@ -456,8 +456,8 @@ impl Machines for HostMachines {
 
     async fn forget(&self, instance: InstanceId) -> PortResult<()> {
         let folder = self.folders.of(instance);
-        self.shared.last_use().remove(&instance);
         let removed = folder.remove();
+        self.shared.last_use().remove(&instance);
         self.shared.consoles.send_replace(());
         removed.map_err(|error| {
             PortError::new(
@@ -498,7 +498,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_console_without_a_machine_is_waited_for_until_it_changes() {
         let folder = tempfile::tempdir().unwrap();
-        let machines = HostMachines::new(None, folder.path().into()).unwrap();
+        let machines = HostMachines::new(None, folder.path().into(), VmmGroups::none()).unwrap();
         let instance = InstanceId::generate(1);
         let wait = Duration::from_secs(5);
         let asked = tokio::time::Instant::now();

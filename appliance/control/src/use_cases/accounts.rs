@@ -23,12 +23,13 @@ impl Control {
     }
 
     /// Says how an account pays. One that begins to pay from its balance begins with nothing: what it had used and bought before is
-    /// paid by invoice. One that pays by invoice owes nothing here.
+    /// paid by invoice. One that pays by invoice owes nothing here. `InvalidAccountId.NotFound` of one that nobody knows.
     pub async fn set_account(&self, command: SetAccount) -> Result<Account> {
         let core = self.core().clone();
         let account = command.account.unwrap_or(core.settings.account.clone());
         let id = account.clone();
         let set = move |transaction: &mut Transaction<'_>| {
+            check_known(transaction, &account)?;
             if pay_by(transaction, &account)? == command.pay_by {
                 return Ok(());
             }
@@ -96,6 +97,7 @@ impl Control {
                     ControlError::not_found("PaymentId", "payment", &"of that token")
                 });
             }
+            check_known(transaction, &account)?;
             if pay_by(transaction, &account)? == PayBy::Invoice {
                 let message = format!("The account {account} pays by invoice: it has no balance.");
                 return Err(ControlError::invalid("account", message)
@@ -147,6 +149,16 @@ fn payment(
         kind,
         reference: None,
     }
+}
+
+/// Refuses an account that neither is the host's nor ever used or paid something.
+fn check_known(transaction: &Transaction<'_>, account: &AccountId) -> Result<()> {
+    let mut known = transaction.bills().accounts();
+    if *account == transaction.core().settings.account || known.any(|(known, _)| known == account) {
+        return Ok(());
+    }
+    Err(ControlError::not_found("AccountId", "account", account)
+        .with_next_step("List the accounts, and check the name."))
 }
 
 /// The currencies that an account used something in.

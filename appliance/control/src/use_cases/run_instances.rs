@@ -8,7 +8,7 @@ use crate::{
         Disk, DiskRole, DiskState, EventSubject, Image, Instance, Intent, InterfaceState,
         NetworkInterface, State, StopReason, Timings,
     },
-    placing::{self, CUSTOM_TYPE, Hosts, Wanted},
+    placing::{self, Hosts, Wanted},
     reconcile::spot,
     tokens::Ticket,
     use_cases::{
@@ -178,9 +178,14 @@ fn accept(
             let reclaimed = match template.offer.is_preemptible() {
                 true => None,
                 false => {
-                    let command = &template.command;
-                    let name = command.instance_type.as_deref().unwrap_or(CUSTOM_TYPE);
-                    spot::make_room(transaction, name, template.shape(), missing, &hosts)?
+                    let instance_type = template.command.instance_type.as_deref();
+                    spot::make_room(
+                        transaction,
+                        instance_type,
+                        template.shape(),
+                        missing,
+                        &hosts,
+                    )?
                 }
             };
             return Ok(Accepted::Refused(Box::new(refusal), reclaimed));

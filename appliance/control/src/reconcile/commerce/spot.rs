@@ -161,28 +161,26 @@ fn give_notice(
     Ok(Some(notice.reclaim_at))
 }
 
-/// Has as many preemptible instances told as make room for `count` instances of that type and `shape` beyond what `hosts` have; when the last of
+/// Has as many preemptible instances told as make room for `count` instances of `shape` and that type beyond what `hosts` have; when the last of
 /// them is reclaimed. `None`, and nobody is told, if that would not be enough.
 pub(crate) fn make_room(
     transaction: &mut Transaction<'_>,
-    instance_type: &str,
+    instance_type: Option<&str>,
     shape: StockNeed,
     count: u32,
     hosts: &Hosts,
 ) -> Result<Option<Timestamp>> {
     let now = transaction.core().now();
+    let apart = hosts.apart(instance_type);
     let leases: Vec<SpotLease> = transaction
         .list::<Instance>()?
         .iter()
-        // Only what holds room frees some, and only of its own kind.
-        .filter(|instance| {
-            instance.state.holds_capacity()
-                && instance.intent != Intent::Released
-                && hosts.apart(type_of(instance)) == hosts.apart(instance_type)
-        })
+        // Only what holds room frees some.
+        .filter(|instance| instance.state.holds_capacity() && instance.intent != Intent::Released)
+        .filter(|instance| hosts.apart(instance.instance_type.as_deref()) == apart)
         .filter_map(|instance| instance.charge.lease().cloned())
         .collect();
-    let room = hosts.room(instance_type);
+    let room = hosts.room(apart);
     let memory = shape.memory.bytes().saturating_mul(count.into());
     let need = StockNeed {
         vcpus: shape.vcpus.saturating_mul(count).saturating_sub(room.vcpus),
