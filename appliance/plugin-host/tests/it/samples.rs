@@ -679,3 +679,81 @@ fn guard_rails_refuse_and_fill_in() {
         .unwrap();
     assert!(error.to_string().contains("`max-vcpus` is `many`"));
 }
+
+#[test]
+fn quotas_refuse_what_is_beyond_an_accounts_own() {
+    let host = host();
+    let quotas = [("max-vcpus", "4"), ("account.team-a.max-vcpus", "8")];
+    let policy = host
+        .host
+        .load_admission("sample", &sample("admission-quotas"), &parameters(&quotas))
+        .unwrap();
+    let admit = |vcpus: u32| {
+        let holdings = Holdings {
+            vcpus,
+            ..Holdings::default()
+        };
+        policy.admit(&instances(), &holdings, &offers()).unwrap()
+    };
+    assert_eq!(admit(6), Answer::Admit);
+    let Answer::Refuse { reason, message } = admit(7) else {
+        panic!("it is refused");
+    };
+    assert_eq!(reason, "vcpu-quota");
+    assert!(
+        message.contains("has 7 of 8 vCPUs: 1 left, 2 asked for"),
+        "{message}"
+    );
+    let wrong = parameters(&[("account.team-a.max-vcpus", "many")]);
+    let error = host
+        .host
+        .load_admission("sample", &sample("admission-quotas"), &wrong)
+        .err()
+        .unwrap();
+    assert!(
+        error
+            .to_string()
+            .contains("`account.team-a.max-vcpus` is `many`")
+    );
+}
+
+#[test]
+fn tags_are_added_and_names_and_protection_follow_from_them() {
+    let host = host();
+    let rules = [
+        ("account.team-a.tag.env", "production"),
+        ("values.team", "a, b"),
+        ("protect-if", "env=production"),
+        ("name", "{tag.team}-{tag.env}"),
+    ];
+    let policy = host
+        .host
+        .load_admission("sample", &sample("admission-tags"), &parameters(&rules))
+        .unwrap();
+    let mut asked = instances();
+    asked.deletion_protection = false;
+    let answer = policy.admit(&asked, &Holdings::default(), &offers());
+    let Answer::Amend(amendment) = answer.unwrap() else {
+        panic!("it is amended");
+    };
+    assert_eq!(
+        amendment.add_tags,
+        [("env".to_owned(), "production".to_owned())]
+    );
+    assert_eq!(amendment.name.as_deref(), Some("a-production"));
+    assert_eq!(amendment.deletion_protection, Some(true));
+    asked.tags.insert("team".to_owned(), "z".to_owned());
+    let answer = policy.admit(&asked, &Holdings::default(), &offers());
+    let Answer::Refuse { reason, message } = answer.unwrap() else {
+        panic!("it is refused");
+    };
+    assert_eq!(reason, "tag-value-not-allowed");
+    assert!(message.contains("it may be `a`, `b`"), "{message}");
+    let wrong = parameters(&[("protect-if", "production")]);
+    let error = host
+        .host
+        .load_admission("sample", &sample("admission-tags"), &wrong)
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("`protect-if` has `production`"));
+}
