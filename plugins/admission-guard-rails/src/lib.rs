@@ -10,7 +10,8 @@
 //! - `default-zone`: the zone of requests that name none; `disk-category`: the category that all disks get;
 //! - `protect`: `true` switches deletion protection on for all but preemptible instances.
 //!
-//! A request that breaks a rule is refused for the first one it breaks, in the order above.
+//! A request that breaks a rule is refused for the first one it breaks, in the order above; last, one whose labels leave no room for the
+//! default ones.
 
 use ashlar_policy::{
     Configuration,
@@ -58,6 +59,8 @@ const NAMES: [&str; 12] = [
     "protect",
 ];
 const DEFAULT_TAG: &str = "default-tag.";
+/// The most labels of an instance.
+const MAX_TAGS: usize = 20;
 
 impl Admission for GuardRails {
     fn configure(configuration: &Configuration) -> Result<Self, String> {
@@ -99,7 +102,8 @@ impl Admission for GuardRails {
         let refusal = self
             .too_large(request)
             .or_else(|| self.too_much(request, holdings))
-            .or_else(|| self.not_allowed(request));
+            .or_else(|| self.not_allowed(request))
+            .or_else(|| self.too_many_tags(request));
         Ok(refusal.unwrap_or_else(|| self.amended(request, offers)))
     }
 }
@@ -182,6 +186,20 @@ impl GuardRails {
         let missing = self.required_tags.iter().find(missing)?;
         let words = format!("Each instance needs the label `{missing}`.");
         Some(Verdict::refused("missing-tag", words))
+    }
+
+    /// With more labels than an instance may have the request would not be amended at all.
+    fn too_many_tags(&self, request: &InstancesRequest) -> Option<Verdict> {
+        let tags = self.default_tags.iter();
+        let added = tags.filter(|(key, _)| !has_tag(request, key)).count();
+        if added == 0 || request.tags.len() + added <= MAX_TAGS {
+            return None;
+        }
+        let room = MAX_TAGS.saturating_sub(added);
+        let words = format!(
+            "An instance may have {MAX_TAGS} labels; {added} are added here, so ask for {room} at most."
+        );
+        Some(Verdict::refused("too-many-tags", words))
     }
 
     fn amended(&self, request: &InstancesRequest, offers: &Offers) -> Verdict {
@@ -342,6 +360,23 @@ mod tests {
         assert!(matches!(admit(&defaults, &asked), Verdict::Admit));
         let elsewhere = [("default-zone", "zone-z"), ("disk-category", "floppy")];
         assert!(matches!(admit(&elsewhere, &request()), Verdict::Admit));
+    }
+
+    #[test]
+    fn labels_that_leave_no_room_for_the_defaults_are_refused() {
+        let default = [("default-tag.team", "nobody")];
+        let mut asked = request();
+        let tag = |number: usize| Tag {
+            key: format!("key-{number}"),
+            value: String::new(),
+        };
+        asked.tags = (1..MAX_TAGS).map(tag).collect();
+        assert!(matches!(admit(&default, &asked), Verdict::Amend(_)));
+        asked.tags.push(tag(MAX_TAGS));
+        let Verdict::Refuse(refusal) = admit(&default, &asked) else {
+            panic!("it is let in without its label");
+        };
+        assert_eq!(refusal.reason, "too-many-tags");
     }
 
     #[test]
