@@ -125,6 +125,10 @@ fn data_disks_go_or_stay_as_they_were_asked_to_and_serve_the_next_instance() -> 
     };
     site.guest(&first)
         .wait_for("probe: script-end", crate::site::PATIENCE)?;
+    // A guest can be through with its script before that it runs is on stable storage.
+    poll("the instance is Running", || {
+        Ok((site.show(&first)?["state"] == "Running").then_some(()))
+    })?;
     let (kept, lost) = (site.disk(&first, 0)?, site.disk(&first, 1)?);
     site.tell(&first, "disk write 0 len=16M seed=21 depth=4")?;
     site.tell(&first, "disk write 1 len=1M seed=22")?;
