@@ -65,6 +65,11 @@ impl Host {
         Ok(host)
     }
 
+    /// From its next start on the daemon has these options instead of those before.
+    pub fn set_options(&mut self, options: &[&str]) {
+        self.options = options.iter().map(|option| (*option).to_owned()).collect();
+    }
+
     /// Starts the daemon and waits until it serves.
     pub fn start(&mut self) -> Result<()> {
         if self.daemon.is_some() {

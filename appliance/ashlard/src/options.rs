@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use control::Settings;
-use cpu::CpuSet;
+use cpu::{CpuSet, LAUNCH_CREDITS};
 use std::{
     net::SocketAddr,
     os::unix::ffi::OsStrExt,
@@ -152,6 +152,9 @@ pub struct Serve {
     /// rest [default: none, all share all]
     #[arg(long, value_name = "LIST")]
     dedicated_cpus: Option<CpuSet>,
+    /// CPU credits that a new burstable instance gets for each virtual CPU, once: minutes at full speed before it has saved any.
+    #[arg(long, value_name = "COUNT", default_value_t = LAUNCH_CREDITS, value_parser = clap::value_parser!(u32).range(0..=1440))]
+    launch_credits: u32,
     /// Virtual CPUs that may be given to instances that share CPUs [default: 4 for each CPU of the machine that is shared]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
     vcpus: Option<u32>,
@@ -215,6 +218,7 @@ impl Serve {
             None => ByteCount::from_mib((machine_memory()? >> 20).saturating_sub(512)),
         };
         let mut settings = Settings::new(self.folders.state.clone(), vcpus, memory);
+        settings.launch_credits = self.launch_credits;
         settings.dedicated_cpus = dedicated_cpus;
         settings.limits.max_vcpus = settings.limits.max_vcpus.max(dedicated);
         env!("CARGO_PKG_VERSION").clone_into(&mut settings.version);

@@ -96,14 +96,14 @@ impl Control {
     pub async fn shut_down(&self) -> Result<()> {
         self.inner.end.cancel();
         self.inner.tasks.close();
-        tokio::time::timeout(SHUT_DOWN_TIMEOUT, self.inner.tasks.wait())
-            .await
-            .map_err(|error| {
-                ControlError::internal(
-                    "Something was still under way when the daemon shut down.",
-                    error,
-                )
-            })
+        let ended = tokio::time::timeout(SHUT_DOWN_TIMEOUT, self.inner.tasks.wait()).await;
+        self.inner.core.ports.machines.close().await;
+        ended.map_err(|error| {
+            ControlError::internal(
+                "Something was still under way when the daemon shut down.",
+                error,
+            )
+        })
     }
 
     /// Stops what runs because the host goes down: as [`shut_down`](Self::shut_down), then every machine by its power button, and

@@ -262,6 +262,9 @@ pub trait Machines: Send + Sync + 'static {
     /// Drops what is kept of an instance that was released (its console). Fine when there is nothing.
     async fn forget(&self, instance: InstanceId) -> PortResult<()>;
 
+    /// The daemon ends: drops what is kept ready for machines to come, and starts none from now on. Machines that run go on.
+    async fn close(&self) {}
+
     /// The instances that have a machine now, of those this daemon started or adopted.
     fn running(&self) -> Vec<InstanceId>;
 

@@ -1,7 +1,7 @@
 //! What the operator may set.
 
 use crate::model::Limits;
-use cpu::CpuSet;
+use cpu::{CpuSet, LAUNCH_CREDITS};
 use std::{path::PathBuf, time::Duration};
 use types::{AccountId, ByteCount, HostId, UtcOffset};
 
@@ -34,6 +34,8 @@ pub struct Settings {
     pub reconcile_interval: Duration,
     /// How often CPU credits are settled at least.
     pub credit_interval: Duration,
+    /// CPU credits that a new burstable instance gets for each virtual CPU, once.
+    pub launch_credits: u32,
     /// CPUs that instances of enterprise families have for themselves, whole cores at a time; none: everybody shares all.
     pub dedicated_cpus: CpuSet,
     /// Whether an instance that is to run, but whose machine was gone when the daemon came back (a reboot of the
@@ -65,6 +67,7 @@ impl Settings {
             metering_interval: Duration::from_secs(60),
             reconcile_interval: Duration::from_secs(30),
             credit_interval: Duration::from_secs(10),
+            launch_credits: LAUNCH_CREDITS,
             dedicated_cpus: CpuSet::default(),
             restart_vanished: false,
         }

@@ -29,7 +29,7 @@ pub struct Credits {
 }
 
 impl Credits {
-    /// The account of a new instance: launch credits and nothing earned.
+    /// The account of a new instance: launch credits and nothing earned. Without launch credits it begins at its baseline.
     #[must_use]
     pub fn new(plan: Plan, now_ms: u64) -> Self {
         Self {
@@ -38,7 +38,7 @@ impl Credits {
             owed_us: 0,
             settled_ms: now_ms,
             seen_us: 0,
-            throttled: false,
+            throttled: plan.launch_us() == 0,
         }
     }
 
@@ -138,6 +138,19 @@ mod tests {
     fn large() -> (Plan, Credits) {
         let plan = Plan::new(2, 20);
         (plan, Credits::new(plan, 0))
+    }
+
+    #[test]
+    fn without_launch_credits_an_instance_begins_at_its_baseline_and_saves_for_more() {
+        let plan = Plan::new(2, 20).with_launch_credits(0);
+        let mut credits = Credits::new(plan, 0);
+        assert!(credits.throttled());
+        assert_eq!(credits.quota(plan), plan.baseline());
+        // 2 × 20 % earn the tenth of a credit per virtual CPU that it takes in 30 s.
+        credits.settle(plan, Duration::ZERO, 29_999);
+        assert!(credits.throttled());
+        credits.settle(plan, Duration::ZERO, 30_000);
+        assert_eq!(credits.quota(plan), plan.full());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// One credit: one virtual CPU at 100 % for a minute.
 pub const CREDIT: Duration = Duration::from_secs(60);
 
-/// Credits that a new instance gets for each virtual CPU, once.
+/// Credits that a new instance gets for each virtual CPU, once, where nothing else is said.
 pub const LAUNCH_CREDITS: u32 = 30;
 
 /// The stretch of time that a quota is for.
@@ -21,6 +21,7 @@ const PERIOD_US: u64 = 100_000;
 pub struct Plan {
     vcpus: u32,
     baseline_percent: u32,
+    launch_credits: u32,
 }
 
 impl Plan {
@@ -30,6 +31,16 @@ impl Plan {
         Self {
             vcpus: vcpus.max(1),
             baseline_percent: baseline_percent.clamp(1, 100),
+            launch_credits: LAUNCH_CREDITS,
+        }
+    }
+
+    /// The same, where a new instance gets that many credits for each virtual CPU instead of [`LAUNCH_CREDITS`].
+    #[must_use]
+    pub fn with_launch_credits(self, credits: u32) -> Self {
+        Self {
+            launch_credits: credits,
+            ..self
         }
     }
 
@@ -67,7 +78,7 @@ impl Plan {
 
     /// What a new instance gets, in microseconds of one virtual CPU.
     pub(crate) fn launch_us(self) -> u64 {
-        u64::from(self.vcpus) * u64::from(LAUNCH_CREDITS) * CREDIT_US
+        u64::from(self.vcpus) * u64::from(self.launch_credits) * CREDIT_US
     }
 
     /// With so many microseconds an instance that had run out may go at full speed again: a tenth of a credit for each

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cpus;
 mod crashes;
 mod disks;
 mod life;

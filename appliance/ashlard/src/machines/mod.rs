@@ -468,6 +468,12 @@ impl Machines for HostMachines {
         })
     }
 
+    async fn close(&self) {
+        if let Some(processes) = &self.processes {
+            processes.close().await;
+        }
+    }
+
     fn running(&self) -> Vec<InstanceId> {
         self.shared.running().keys().copied().collect()
     }

@@ -37,8 +37,8 @@ pub struct Processes {
     groups: Arc<VmmGroups>,
     next_uid: AtomicU32,
     waiting: Mutex<VecDeque<Process>>,
-    /// Held by whoever fills up.
-    filling: tokio::sync::Mutex<()>,
+    /// Held by whoever fills up; false once nobody is to any more.
+    filling: tokio::sync::Mutex<bool>,
 }
 
 impl Processes {
@@ -50,7 +50,7 @@ impl Processes {
             groups,
             next_uid: AtomicU32::new(0),
             waiting: Mutex::default(),
-            filling: tokio::sync::Mutex::default(),
+            filling: tokio::sync::Mutex::new(true),
         }
     }
 
@@ -75,7 +75,10 @@ impl Processes {
     pub fn fill_up(self: &Arc<Self>, taken: impl Fn(u32) -> bool + Send + Sync + 'static) {
         let processes = Arc::clone(self);
         tokio::spawn(async move {
-            let _filling = processes.filling.lock().await;
+            let filling = processes.filling.lock().await;
+            if !*filling {
+                return;
+            }
             tokio::time::sleep(REST).await;
             while processes.waiting().len() < AHEAD {
                 match processes.make(&taken).await {
@@ -87,6 +90,16 @@ impl Processes {
                 }
             }
         });
+    }
+
+    /// Ends the processes that wait, and lets none wait from now on.
+    pub async fn close(&self) {
+        *self.filling.lock().await = false;
+        let waiting = std::mem::take(&mut *self.waiting());
+        for Process { uid, prepared, .. } in waiting {
+            drop(prepared);
+            self.groups.remove(uid).await;
+        }
     }
 
     /// Makes one with a user id that no machine has, nor any other process made lately.

@@ -58,9 +58,10 @@ struct Account {
 }
 
 /// What a burstable instance may use, by its type; `None` for others.
-fn plan(instance: &Instance) -> Option<Plan> {
+fn plan(core: &Core, instance: &Instance) -> Option<Plan> {
     let percent = baseline_percent(instance.instance_type.as_deref()?)?;
-    Some(Plan::new(instance.vcpus, percent))
+    let plan = Plan::new(instance.vcpus, percent);
+    Some(plan.with_launch_credits(core.settings.launch_credits))
 }
 
 /// Milliseconds of the host's clock that does not go back.
@@ -98,7 +99,7 @@ impl Account {
 
 /// What a machine that is about to start may use of the CPUs. Its account is opened or taken up.
 pub(crate) fn share_at_start(core: &Core, instance: &Instance) -> CpuShare {
-    let quota = plan(instance).and_then(|plan| {
+    let quota = plan(core, instance).and_then(|plan| {
         let mut accounts = lock(&core.credits.accounts);
         let account = match accounts.remove(&instance.id) {
             Some(account) => Ok(account),
@@ -125,24 +126,28 @@ pub(crate) fn share_at_start(core: &Core, instance: &Instance) -> CpuShare {
         core.credits.opened.notify_one();
         Some(quota)
     });
+    // Where all share all it is on all of them from the start.
+    let apart = !core.settings.dedicated_cpus.is_empty();
+    let place = apart.then(|| place(core, instance)).unwrap_or(Ok(None));
     CpuShare {
         weight: Some(instance.vcpus.saturating_mul(WEIGHT_PER_VCPU)),
         quota,
-        place: place(core, instance).unwrap_or_else(|error| {
+        place: place.unwrap_or_else(|error| {
             tracing::warn!(instance = %instance.id, "its CPUs cannot be found: {error}");
             None
         }),
     }
 }
 
-/// The CPUs it runs on: its own, else those that all others share; `None` where all share all.
+/// The CPUs it runs on: its own, else those that all others share; `None` where machines cannot be kept on CPUs.
 fn place(core: &Core, instance: &Instance) -> Result<Option<CpuPlace>> {
-    let (Some(own), Some(topology)) = (core.own_cpus(), core.ports.processors.topology()) else {
+    let Some(topology) = core.ports.processors.topology() else {
         return Ok(None);
     };
-    let cpus = match core.cpus_of(instance)? {
-        Some(cpus) => cpus,
-        None => own.shared().clone(),
+    let cpus = match (core.cpus_of(instance)?, core.own_cpus()) {
+        (Some(cpus), _) => cpus,
+        (None, Some(own)) => own.shared().clone(),
+        (None, None) => topology.cpus(),
     };
     let nodes = topology.nodes_of(&cpus);
     Ok((!cpus.is_empty()).then_some(CpuPlace { cpus, nodes }))
@@ -158,7 +163,7 @@ pub(crate) fn forget(transaction: &mut Transaction<'_>, id: InstanceId) -> Resul
 
 /// The account of a burstable instance as of its last settlement; `None` for others.
 pub(crate) fn shown(core: &Core, instance: &Instance) -> Result<Option<CpuCredits>> {
-    let Some(plan) = plan(instance) else {
+    let Some(plan) = plan(core, instance) else {
         return Ok(None);
     };
     let known = lock(&core.credits.accounts).get(&instance.id).cloned();
@@ -222,19 +227,15 @@ async fn look(core: &Arc<Core>, last: bool) -> Option<Instant> {
 /// The set of CPUs that instances have for themselves may be another one than that of the daemon before.
 fn put_everyone_in_place(core: &Core) -> Result<()> {
     let dedicated = &core.settings.dedicated_cpus;
-    let Some(own) = core.own_cpus() else {
-        if !dedicated.is_empty() {
-            tracing::warn!(
-                "no instance gets CPUs of its own: this host cannot keep machines on CPUs"
-            );
-        }
-        return Ok(());
-    };
-    if own.given() != *dedicated {
-        tracing::warn!(
+    match core.own_cpus() {
+        None if !dedicated.is_empty() => tracing::warn!(
+            "no instance gets CPUs of its own: this host cannot keep machines on CPUs"
+        ),
+        Some(own) if own.given() != *dedicated => tracing::warn!(
             "of the CPUs {dedicated} instances get {} for themselves: the others are no whole cores of this host",
             own.given()
-        );
+        ),
+        _ => {}
     }
     for id in core.ports.machines.running() {
         let Some(instance) = core.get::<Instance>(&id)? else {
@@ -260,7 +261,7 @@ impl Core {
         let instances = self.list::<Instance>()?;
         let there: HashSet<InstanceId> = instances.iter().map(|instance| instance.id).collect();
         for instance in instances {
-            let Some(plan) = plan(&instance) else {
+            let Some(plan) = plan(self, &instance) else {
                 continue;
             };
             let mut accounts = lock(&self.credits.accounts);
