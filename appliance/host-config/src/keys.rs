@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use cpu::CpuSet;
 use ipnet::IpNet;
 use types::MacAddress;
 
@@ -98,6 +99,11 @@ static SETTING_VALUE: Text = Text {
     what: "value of a kernel setting (one line, up to 1024 bytes)",
     example: "1",
     fits: |text| text.len() <= 1024 && !text.contains(['\n', '\0']),
+};
+static CPUS: Text = Text {
+    what: "list of CPUs",
+    example: "2-7,12",
+    fits: |text| text.parse::<CpuSet>().is_ok(),
 };
 static DISK: Text = Text {
     what: "disk (\"auto\", a device file, or `serial:` and the disk's serial number)",
@@ -198,6 +204,7 @@ pub(crate) static CONFIG: &[Entry] = &[
             may("encryption", Form::Choice(&["none", "tpm", "key"])),
         ]),
     ),
+    may("cpu", Form::Table(&[may("dedicated", Form::Text(&CPUS))])),
     may(
         "kernel",
         Form::Table(&[

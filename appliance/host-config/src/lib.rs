@@ -17,8 +17,8 @@ mod validate;
 
 pub use error::{ConfigError, Problem};
 pub use schema::{
-    Api, Bond, BondMode, DataDisk, Encryption, HostConfig, Interface, Kernel, Link, Match, Network,
-    Shutdown, Storage, Time, Update, Vlan,
+    Api, Bond, BondMode, Cpu, DataDisk, Encryption, HostConfig, Interface, Kernel, Link, Match,
+    Network, Shutdown, Storage, Time, Update, Vlan,
 };
 pub use source::{Candidates, Chosen, Source, choose};
 pub use validate::parse;

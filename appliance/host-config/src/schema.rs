@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, SocketAddr},
 };
 
+use cpu::CpuSet;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use types::MacAddress;
@@ -31,6 +32,9 @@ pub struct HostConfig {
     /// Where instances' disks and images are.
     #[serde(default)]
     pub storage: Storage,
+    /// The CPUs and who has them.
+    #[serde(default)]
+    pub cpu: Cpu,
     /// What the kernel is told.
     #[serde(default)]
     pub kernel: Kernel,
@@ -51,6 +55,7 @@ impl Default for HostConfig {
             time: Time::default(),
             api: Api::default(),
             storage: Storage::default(),
+            cpu: Cpu::default(),
             kernel: Kernel::default(),
             update: Update::default(),
             shutdown: Shutdown::default(),
@@ -253,6 +258,14 @@ pub enum Encryption {
     Tpm,
     /// By a key that the operator keeps, and gives at every boot: on a volume, or over the API.
     Key,
+}
+
+/// The CPUs and who has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cpu {
+    /// CPUs that instances of enterprise families have for themselves, whole cores at a time, as in `2-7`; none: all share all.
+    pub dedicated: CpuSet,
 }
 
 /// What the kernel is told.

@@ -344,6 +344,10 @@ fn there_are_bounds() {
             "from 0 to",
         ),
         (
+            "version = 1\n[cpu]\ndedicated = \"7-2\"\n".to_owned(),
+            "is no list of CPUs",
+        ),
+        (
             "version = 1\n[kernel]\nsysctl = { \"a.b\" = \"1\\n2\" }\n".to_owned(),
             "value of a kernel setting",
         ),
@@ -405,9 +409,10 @@ fn config() -> impl Strategy<Value = HostConfig> {
         any::<bool>(),
         10_u32..3601,
         0_u64..1000,
+        proptest::collection::vec(0_u32..64, 0..5),
     )
         .prop_map(
-            |(hostname, interfaces, sysctl, named, deadline, hugepages_2m)| HostConfig {
+            |(hostname, interfaces, sysctl, named, deadline, hugepages_2m, cpus)| HostConfig {
                 hostname,
                 network: Network {
                     interfaces,
@@ -421,6 +426,9 @@ fn config() -> impl Strategy<Value = HostConfig> {
                     },
                     erase: named,
                     encryption: Encryption::None,
+                },
+                cpu: Cpu {
+                    dedicated: cpus.into_iter().collect(),
                 },
                 kernel: Kernel {
                     sysctl,

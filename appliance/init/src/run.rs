@@ -157,6 +157,7 @@ impl Init {
             init.fetch_configuration(&url).await;
         }
         init.apply_kernel_settings();
+        init.check_cpus();
         if init.machine.verdict == Boot::Trial {
             let limit =
                 Duration::from_secs(init.machine.chosen.config.update.health_deadline_s.into());
@@ -413,6 +414,33 @@ impl Init {
         }
     }
 
+    /// A list of CPUs that this machine cannot do without is a fault; then nobody has CPUs of their own, and the daemon starts.
+    fn check_cpus(&mut self) {
+        let Ok(cpus) = std::thread::available_parallelism() else {
+            return;
+        };
+        let dedicated = &mut self.machine.chosen.config.cpu.dedicated;
+        let there = |cpu| usize::try_from(cpu).is_ok_and(|cpu| cpu < cpus.get());
+        let shared = (0..u32::MAX)
+            .take(cpus.get())
+            .any(|cpu| !dedicated.contains(cpu));
+        let message = match dedicated.iter().find(|cpu| !there(*cpu)) {
+            Some(cpu) => {
+                format!("there is no CPU {cpu} to dedicate: this machine has {cpus}, from 0 on")
+            }
+            None if !shared => {
+                format!("the CPUs {dedicated} are all of this machine's, and none is left to share")
+            }
+            None => return,
+        };
+        *dedicated = Default::default();
+        self.machine.faults.set(Fault::new(
+            "cpu",
+            format!("{message}; all instances share all CPUs"),
+            "Correct `dedicated` in `[cpu]` of the configuration.",
+        ));
+    }
+
     fn note_network(&mut self) {
         let Some(uplink) = &self.uplink else { return };
         let status = uplink.status().borrow().clone();
@@ -564,6 +592,10 @@ impl Init {
             "--stop-grace-s",
             self.machine.chosen.config.shutdown.grace_s.to_string(),
         );
+        let dedicated = &self.machine.chosen.config.cpu.dedicated;
+        if !dedicated.is_empty() {
+            add("--dedicated-cpus", dedicated.to_string());
+        }
         if self.machine.data.is_some() {
             add("--state", format!("{DATA}/state"));
             add("--pool", format!("{DATA}/pool"));

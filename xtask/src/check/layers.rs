@@ -50,6 +50,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 const SAME_LAYER: &[(&str, &str)] = &[
     ("virtio", "pci"),
     ("billing", "ledger"),
+    ("host-config", "cpu"),
     ("network", "nft"),
     ("api", "control"),
     ("api-types", "types"),
