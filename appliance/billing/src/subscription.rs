@@ -373,6 +373,19 @@ impl Subscription {
         plan: Plan,
         now: Timestamp,
     ) -> Result<(Self, Purchase), SubscriptionError> {
+        self.change_plan_for(plan, |_| None, now)
+    }
+
+    /// The same, where a whole term of the new plan costs what `quoted` says; where it says nothing, what the plan does.
+    ///
+    /// # Errors
+    /// Those of [`change_plan`](Self::change_plan); [`SubscriptionError::Price`].
+    pub fn change_plan_for(
+        &self,
+        plan: Plan,
+        quoted: impl Fn(Period) -> Option<Money>,
+        now: Timestamp,
+    ) -> Result<(Self, Purchase), SubscriptionError> {
         let now = now.max(self.changed);
         if self.stage != Stage::Active || now >= self.expires {
             return Err(SubscriptionError::Expired(self.id));
@@ -381,12 +394,15 @@ impl Subscription {
         self.plan.zero().checked_add(plan.zero())?;
         let mut next = self.clone();
         let mut money = plan.zero();
-        for term in &mut next.terms {
-            let change = term.change_plan(&plan, now);
+        next.plan = plan;
+        let mut terms = std::mem::take(&mut next.terms);
+        for term in &mut terms {
+            let price = next.renewal_price(term.period, quoted(term.period))?;
+            let change = term.change_plan(&next.plan, price, now);
             let change = change.ok_or(SubscriptionError::OutOfRange(self.id))?;
             money = money.checked_add(change)?;
         }
-        next.plan = plan;
+        next.terms = terms;
         let kind = if money.is_negative() {
             PurchaseKind::Downgrade
         } else {

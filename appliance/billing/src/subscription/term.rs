@@ -108,9 +108,14 @@ impl Term {
         }
     }
 
-    /// Puts what is left of it at `at` under `plan`; what that costs more. `None` out of range.
-    pub(super) fn change_plan(&mut self, plan: &Plan, at: Timestamp) -> Option<Money> {
-        let Money { amount, currency } = plan.price(self.period)?;
+    /// Puts what is left of it at `at` under `plan`, of which the whole term costs `price`; what that costs more. `None` out of range.
+    pub(super) fn change_plan(
+        &mut self,
+        plan: &Plan,
+        price: Money,
+        at: Timestamp,
+    ) -> Option<Money> {
+        let Money { amount, currency } = price;
         if at >= self.to {
             return Some(money(Decimal::ZERO, currency));
         }

@@ -4,7 +4,7 @@ use billing::{
     SubscriptionAction as Action, SubscriptionError,
 };
 use proptest::{collection::vec, prelude::*};
-use types::{Currency, Decimal, SubscriptionId, Timestamp, UtcOffset};
+use types::{Currency, Decimal, Money, SubscriptionId, Timestamp, UtcOffset};
 
 fn plan(name: &str, month: &str) -> Plan {
     let month = decimal(month);
@@ -295,6 +295,28 @@ fn an_upgrade_costs_the_rest_and_a_downgrade_pays_it_back() {
     let (back, purchase) = up.change_plan(plan("small", "100"), at(0)).unwrap();
     assert_eq!((purchase.at, purchase.money), (at(8 * DAY), cny("-350.00")));
     assert_eq!(back.terms()[0].pieces[0].to, at(8 * DAY));
+}
+
+#[test]
+fn a_change_is_priced_by_what_whole_terms_are_quoted_at() {
+    let it = bought(month(), "+00:00", at(0));
+    // The plan alone would say 300; as a term it is sold for less.
+    let quoted = |period: Period| (period == month()).then(|| cny("260"));
+    let (up, purchase) = it
+        .change_plan_for(plan("large", "300"), quoted, at(8 * DAY))
+        .unwrap();
+    // Three quarters of 260 less as much of the 100 that were paid.
+    assert_eq!(purchase.money, cny("120.00"));
+    // To the same plan at the same quote: nothing is paid.
+    let (_, purchase) = up
+        .change_plan_for(plan("large", "300"), quoted, at(16 * DAY))
+        .unwrap();
+    assert_eq!(purchase.money, cny("0.00"));
+    let euros = |_| Some(Money::new(Decimal::ONE, Currency::EUR));
+    assert!(
+        it.change_plan_for(plan("large", "300"), euros, at(8 * DAY))
+            .is_err()
+    );
 }
 
 /// What happens to a subscription.

@@ -16,7 +16,8 @@ use crate::{
     },
 };
 use billing::{Purchase, Renewal, Stage, Subscription};
-use types::{InstanceId, SubscriptionId};
+use std::collections::BTreeMap;
+use types::{InstanceId, PurchaseId, SubscriptionId};
 
 impl Control {
     /// All subscriptions with their purchases, oldest first.
@@ -121,16 +122,25 @@ impl Control {
                 disks,
             };
             let subscription = &record.subscription;
-            let period = subscription.terms().last().map(|term| term.period);
-            let period = period.ok_or_else(|| incorrect_status(format!("{id} has no term.")))?;
             let core = transaction.core();
-            let plan = terms(core, subscription.account(), &priced, period)?.plan;
+            let mut quoted = BTreeMap::new();
+            let mut plan = None;
+            for term in subscription.terms() {
+                if !quoted.contains_key(&term.period) {
+                    let terms = terms(core, subscription.account(), &priced, term.period)?;
+                    quoted.insert(term.period, terms.first);
+                    plan = Some(terms.plan);
+                }
+            }
+            let plan = plan.ok_or_else(|| incorrect_status(format!("{id} has no term.")))?;
             let at = transaction.bills().purchase_time(
                 subscription.account(),
                 core.policies.in_force().currency(),
                 core.now(),
             );
-            let (next, purchase) = subscription.change_plan(plan, at).map_err(refused)?;
+            let quoted = |period| quoted.get(&period).copied();
+            let changed = subscription.change_plan_for(plan, quoted, at);
+            let (next, purchase) = changed.map_err(refused)?;
             check_funds(transaction, &purchase.account, purchase.money)?;
             ticket.end_dry_run()?;
             instance.instance_type = Some(command.instance_type);
@@ -228,7 +238,7 @@ fn find(transaction: &Transaction<'_>, id: SubscriptionId) -> Result<Subscriptio
 
 fn list(core: &Core) -> Result<Vec<SubscriptionStatus>> {
     core.read(|reader| {
-        let purchases = reader.list::<PurchaseRecord>()?;
+        let purchases = by_id(reader.list()?);
         let mut all: Vec<SubscriptionStatus> = reader
             .list::<SubscriptionRecord>()?
             .into_iter()
@@ -245,24 +255,21 @@ fn list(core: &Core) -> Result<Vec<SubscriptionStatus>> {
 fn status(core: &Core, id: SubscriptionId) -> Result<SubscriptionStatus> {
     core.read(|reader| {
         let record = reader.get::<SubscriptionRecord>(&id)?;
-        let purchases = reader.list::<PurchaseRecord>()?;
+        let purchases = by_id(reader.list()?);
         let record = record.ok_or_else(|| unknown(id))?;
         Ok(of(record, &purchases))
     })
 }
 
-fn of(record: SubscriptionRecord, purchases: &[PurchaseRecord]) -> SubscriptionStatus {
-    let find = |id| {
-        let mut found = purchases.iter();
-        let found = found.find(|record| record.purchase.id == id);
-        found.map(|record| record.purchase.clone())
-    };
+fn by_id(purchases: Vec<PurchaseRecord>) -> BTreeMap<PurchaseId, Purchase> {
+    let purchases = purchases.into_iter().map(|record| record.purchase);
+    purchases.map(|purchase| (purchase.id, purchase)).collect()
+}
+
+fn of(record: SubscriptionRecord, all: &BTreeMap<PurchaseId, Purchase>) -> SubscriptionStatus {
+    let purchases = record.subscription.purchase_ids();
     SubscriptionStatus {
-        purchases: record
-            .subscription
-            .purchase_ids()
-            .filter_map(find)
-            .collect(),
+        purchases: purchases.filter_map(|id| all.get(&id).cloned()).collect(),
         subscription: record.subscription,
     }
 }
