@@ -7,6 +7,8 @@
 use anyhow::{Context, Result};
 use plugin_host::PluginHost;
 use serde_json::Value;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 /// Writes the figures of a measurement where its caller wants them.
@@ -44,4 +46,24 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
 /// The least; NaN when there are no values.
 pub fn least(values: impl IntoIterator<Item = f64>) -> f64 {
     values.into_iter().fold(f64::NAN, f64::min)
+}
+
+/// What the daemon behind a unix socket answers to one request: its status and body (RFC 9112; a connection for each).
+///
+/// # Errors
+/// It cannot be reached, or answers with something else than HTTP.
+pub fn ask(socket: &Path, method: &str, path: &str, body: &Value) -> Result<(u16, String)> {
+    let mut stream = UnixStream::connect(socket).context("the daemon cannot be reached")?;
+    let body = body.to_string();
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
+    let status = head.split(' ').nth(1).context("no status")?.parse()?;
+    Ok((status, body.to_owned()))
 }

@@ -39,6 +39,9 @@ pub(crate) struct Core {
     books: Mutex<Books>,
     /// Held while use is charged and settled, which takes several transactions. Taken before `books`.
     metering: Mutex<()>,
+    /// How often stable storage was asked for, and up to which of these it was reached.
+    syncs_asked: AtomicU64,
+    syncs_done: tokio::sync::Mutex<u64>,
     events: broadcast::Sender<Event>,
     sequence: AtomicU64,
     /// The CPU credits of burstable instances.
@@ -52,6 +55,11 @@ pub(crate) struct Books {
 }
 
 impl Books {
+    /// Whether use of that key is open.
+    pub(crate) fn counts(&self, key: &UsageKey) -> bool {
+        self.ledger.open_interval(key).is_some()
+    }
+
     /// Whether exactly that is in use, or nothing on its meter.
     pub(crate) fn uses(&self, usage: &ledger::Usage) -> bool {
         let open = self.ledger.open_interval(&usage.key());
@@ -97,6 +105,8 @@ impl Core {
             store,
             books: Mutex::new(books),
             metering: Mutex::new(()),
+            syncs_asked: AtomicU64::new(0),
+            syncs_done: tokio::sync::Mutex::new(0),
             events: broadcast::channel(EVENT_BACKLOG).0,
             sequence: AtomicU64::new(0),
             credits: Accounts::default(),
@@ -177,8 +187,22 @@ impl Core {
         blocking(move || core.write_blocking(false, change)).await?
     }
 
-    /// Puts everything that was written so far on stable storage.
+    /// Puts everything that was written so far on stable storage. Those who ask while the disk is busy share what comes next: one
+    /// durable transaction for all of them.
     pub(crate) async fn sync(self: &Arc<Self>) -> Result<()> {
+        let mine = self.syncs_asked.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut done = self.syncs_done.lock().await;
+        if *done >= mine {
+            return Ok(());
+        }
+        // Whoever has asked by now has written before.
+        let group = self.syncs_asked.load(Ordering::SeqCst);
+        self.sync_now().await?;
+        *done = group;
+        Ok(())
+    }
+
+    async fn sync_now(self: &Arc<Self>) -> Result<()> {
         let core = self.clone();
         blocking(move || {
             // A durable transaction takes all before it along; its own content changes nothing.
