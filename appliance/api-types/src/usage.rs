@@ -8,12 +8,12 @@ use utoipa::ToSchema;
 pub struct Charge {
     /// `chg-…`
     pub id: String,
-    /// What was used: an instance, a disk.
+    /// What was used: an instance, a disk, an image.
     pub resource_id: String,
     /// The instance, if that is what was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
-    /// What was metered: `instance-running`, `disk-allocated`.
+    /// What was metered: `instance-running`, `disk-allocated`, `image-stored`, or a meter's name.
     pub meter: String,
     /// Start of the stretch (RFC 3339).
     #[schema(format = DateTime)]
@@ -39,11 +39,14 @@ pub struct Charge {
     pub fallback_reason: Option<String>,
 }
 
-/// What something cost so far, in one currency.
+/// What a meter of something cost so far, in one currency.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UsageTotal {
-    /// What was used: an instance, a disk.
+    /// What was used: an instance, a disk, an image.
     pub resource_id: String,
+    /// What was metered of it.
+    #[serde(default)]
+    pub meter: String,
     /// The instance, if that is what was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,

@@ -15,8 +15,8 @@ use crate::{
     problem::{ApiProblem, ApiResult},
     resources::{
         accounts, bills, budgets, console, decisions, disks, events, host, host_system, images,
-        instances, plugins, quotes, security_groups, spot_prices, subscriptions, uploads, usage,
-        vpcs, vswitches,
+        instances, meters, plugins, quotes, security_groups, spot_prices, subscriptions, uploads,
+        usage, vpcs, vswitches,
     },
 };
 
@@ -156,6 +156,8 @@ pub(crate) fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(bills::verify_bills))
         .routes(routes!(bills::get_bill))
         .routes(routes!(bills::replay_bill))
+        .routes(routes!(meters::list_meters))
+        .routes(routes!(meters::set_meter, meters::delete_meter))
         .routes(routes!(budgets::list_budgets))
         .routes(routes!(budgets::set_budget, budgets::delete_budget))
         .routes(routes!(quotes::quote_instances))

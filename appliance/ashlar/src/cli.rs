@@ -138,6 +138,9 @@ pub enum Command {
     /// Budgets: what is meant to be spent in a month, and when to be told
     #[command(subcommand, visible_alias = "budgets")]
     Budget(commands::budgets::Budgets),
+    /// Meters: what is counted beside instances, disks and images
+    #[command(subcommand, visible_alias = "meters")]
+    Meter(commands::meters::Meters),
     /// What instances would cost
     #[command(visible_alias = "quote")]
     Price(commands::price::Price),

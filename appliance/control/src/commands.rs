@@ -317,6 +317,19 @@ impl BillSelector {
     }
 }
 
+/// Have something metered of a resource, in place of a meter of the same name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetMeter {
+    /// Id of an instance, a disk or an image. The meter ends with it.
+    pub resource: String,
+    /// The name that billing policies know it by: 1 to 64 characters of `[0-9a-z.-]`, and none of the host's own meters.
+    pub name: String,
+    /// How much of it lasts from now on: above 0, at most 10⁹, at most 9 decimals.
+    pub quantity: Decimal,
+    /// It lasts only while the instance runs; for instances only.
+    pub while_running: bool,
+}
+
 /// Set a budget of the host's account, in place of one of the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetBudget {

@@ -1,8 +1,8 @@
 //! What is kept in the store, and under which name.
 
 use crate::model::{
-    Charge, Decision, Disk, Image, Instance, NetworkInterface, PayBy, Payment, Policy, PolicyKind,
-    PolicyRevision, PolicyRoles, SecurityGroup, SpotMarket, Vpc, Vswitch,
+    Charge, Decision, Disk, Image, Instance, Meter, NetworkInterface, PayBy, Payment, Policy,
+    PolicyKind, PolicyRevision, PolicyRoles, SecurityGroup, SpotMarket, Vpc, Vswitch,
 };
 use billing::{Arrears, Budget, Invoice, Purchase, Settlement, Subscription};
 use cpu::{CpuSet, Credits};
@@ -63,6 +63,7 @@ records! {
     SpotMarket: "spot_markets" by instance_type: String;
     CreditRecord: "cpu_credits" by instance: InstanceId;
     CpuRecord: "cpus" by instance: InstanceId;
+    Meter: "meters" by key: String;
 }
 
 /// The host's own record; there is one.

@@ -74,6 +74,12 @@ impl UsageKey {
         Self::new(disk.to_string(), "disk-allocated")
     }
 
+    /// Of a meter that this program has no name for ([`Usage::Other`]).
+    #[must_use]
+    pub fn other(resource: impl Into<String>, name: &str) -> Self {
+        Self::new(resource.into(), name)
+    }
+
     fn new(resource: String, meter: &str) -> Self {
         Self {
             resource,
@@ -106,7 +112,7 @@ impl Usage {
                 UsageKey::instance_running(*instance)
             }
             Self::DiskAllocated { disk, .. } => UsageKey::disk_allocated(*disk),
-            Self::Other { name, resource, .. } => UsageKey::new(resource.clone(), name),
+            Self::Other { name, resource, .. } => UsageKey::other(resource.clone(), name),
         }
     }
 }

@@ -24,6 +24,7 @@ pub fn to_wire(event: &model::Event) -> Event {
         EventSubject::SpotPrice(instance_type) => (instance_type.clone(), None),
         EventSubject::SpotNotice(id) => (id.to_string(), None),
         EventSubject::Budget(name) => (name.clone(), None),
+        EventSubject::Meter(resource) => (resource.clone(), None),
     };
     Event {
         sequence: event.sequence,

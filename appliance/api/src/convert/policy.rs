@@ -70,6 +70,7 @@ pub fn charge_to_wire(charge: &model::Charge) -> Charge {
 pub fn total_to_wire(total: &model::ChargeTotal) -> UsageTotal {
     UsageTotal {
         resource_id: total.resource.clone(),
+        meter: total.meter.clone(),
         instance_id: total.instance().map(|id| id.to_string()),
         seconds: total.seconds,
         amount: total.amount.amount.to_string(),

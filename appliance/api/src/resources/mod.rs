@@ -11,6 +11,7 @@ pub mod host;
 pub mod host_system;
 pub mod images;
 pub mod instances;
+pub mod meters;
 pub mod plugins;
 pub mod quotes;
 pub mod security_groups;

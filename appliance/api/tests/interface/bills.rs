@@ -159,3 +159,76 @@ async fn budgets_are_set_told_of_and_removed() {
     let gone = host.delete("/v1/budgets/team").await;
     gone.is_problem(404, "InvalidBudgetName.NotFound");
 }
+
+#[tokio::test]
+async fn meters_are_set_listed_and_ended() {
+    let host = Host::start().await;
+    let image = host.image().await;
+    let request = json!({"image_id": image, "vcpus": 1, "memory_mib": 64, "start": false});
+    let made = host.json("POST", "/v1/instances", request).await.json();
+    let id = made["instances"][0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/meters/{id}/licence.database");
+    let body = json!({"quantity": "4.0", "while_running": true});
+    let set = host.json("PUT", &path, body).await;
+    assert_eq!(set.status, 200, "{set:?}");
+    let meter = set.json();
+    assert_eq!(
+        (&meter["resource_id"], &meter["quantity"]),
+        (&json!(id), &json!("4"))
+    );
+    assert_eq!(meter["while_running"], true);
+    let listed = host.get("/v1/meters").await.json();
+    assert_eq!(listed["items"], json!([meter]));
+    for (path, body, code, field) in [
+        (
+            &path,
+            json!({"quantity": "much"}),
+            "InvalidParameter",
+            "quantity",
+        ),
+        (
+            &path,
+            json!({"quantity": "0"}),
+            "InvalidParameter",
+            "quantity",
+        ),
+        (
+            &path,
+            json!({"quantity": "0.0000000001"}),
+            "InvalidParameter",
+            "quantity",
+        ),
+        (
+            &format!("/v1/meters/{id}/Licence"),
+            json!({"quantity": "1"}),
+            "InvalidParameter",
+            "name",
+        ),
+        (
+            &format!("/v1/meters/{id}/disk-allocated"),
+            json!({"quantity": "1"}),
+            "InvalidParameter",
+            "name",
+        ),
+        (
+            &"/v1/meters/d-00000000000000000000/x".to_owned(),
+            json!({"quantity": "1"}),
+            "InvalidResourceId.NotFound",
+            "resource",
+        ),
+        (
+            &"/v1/meters/somebody/x".to_owned(),
+            json!({"quantity": "1"}),
+            "InvalidResourceId.NotFound",
+            "resource",
+        ),
+    ] {
+        let status = if code.ends_with("NotFound") { 404 } else { 400 };
+        let refused = host.json("PUT", path, body).await;
+        let problem = refused.is_problem(status, code);
+        assert_eq!(problem["field"], field, "{problem}");
+    }
+    assert_eq!(host.delete(&path).await.status, 204);
+    let gone = host.delete(&path).await;
+    gone.is_problem(404, "InvalidMeter.NotFound");
+}

@@ -180,6 +180,8 @@ async fn every_route_is_described_and_every_description_is_a_route() {
         "/v1/bills/{month}/replay",
         "/v1/budgets",
         "/v1/budgets/{name}",
+        "/v1/meters",
+        "/v1/meters/{resource}/{name}",
         "/v1/quotes",
         "/v1/subscriptions",
         "/v1/subscriptions/{id}",

@@ -16,6 +16,7 @@ pub mod images;
 pub mod inspect;
 pub mod instances;
 pub mod manual;
+pub mod meters;
 pub mod networks;
 pub mod plugins;
 pub mod price;
@@ -67,6 +68,7 @@ pub async fn execute(
         Command::Account(accounts) => accounts.execute(client, output).await,
         Command::Spot(spot) => spot.execute(client, output).await,
         Command::Budget(budgets) => budgets.execute(client, output).await,
+        Command::Meter(meters) => meters.execute(client, output).await,
         Command::Host { system: None } => host::host(client, output).await,
         Command::Host {
             system: Some(command),

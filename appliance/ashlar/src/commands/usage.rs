@@ -11,7 +11,7 @@ use crate::{
 /// What was used and what it costs.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  ashlar usage                                     the totals per instance and disk\n  ashlar usage --charges --instance i-…            every charge of one\n  ashlar usage --from 2026-01-01T00:00:00Z -o json"
+    after_help = "Examples:\n  ashlar usage                                     the totals per resource and meter\n  ashlar usage --charges --instance i-…            every charge of one\n  ashlar usage --from 2026-01-01T00:00:00Z -o json"
 )]
 pub struct Usage {
     /// Only of this instance
@@ -60,6 +60,7 @@ impl Usage {
 
 const TOTALS: &[Column<UsageTotal>] = &[
     Column("RESOURCE", |t| t.resource_id.clone()),
+    Column("METER", |t| t.meter.clone()),
     Column("SECONDS", |t| t.seconds.to_string()),
     Column("AMOUNT", |t| t.amount.clone()),
     Column("CURRENCY", |t| t.currency.clone()),

@@ -245,3 +245,41 @@ async fn budgets_are_set_listed_and_removed() {
     let help = run_with(&[], &["bill", "verify", "--help"]).await.ok();
     assert!(help.contains("status 1"), "{help}");
 }
+
+#[tokio::test]
+async fn meters_are_set_listed_and_ended() {
+    let meter = json!({
+        "resource_id": "i-1", "name": "licence.database", "quantity": "4", "while_running": true,
+        "created_at": "2026-01-01T00:00:00Z",
+    });
+    let (all, set) = (page(std::slice::from_ref(&meter)), meter.clone());
+    let routes = Router::new()
+        .route("/v1/meters", get(async move || Json(all.clone())))
+        .route(
+            "/v1/meters/i-1/licence.database",
+            put(async move || Json(set.clone()))
+                .delete(async || axum::http::StatusCode::NO_CONTENT),
+        );
+    let host = Host::start(routes);
+    let table = host.run(&["meter", "ls"]).await.ok();
+    assert_eq!(
+        table.lines().nth(1).unwrap(),
+        "i-1       licence.database  4         while it runs  2026-01-01T00:00:00Z"
+    );
+    let set = ["meter", "set", "i-1", "licence.database"];
+    let counted = [&set[..], &["--quantity", "4", "--while-running"]].concat();
+    assert_eq!(host.run(&counted).await.ok(), table);
+    assert_eq!(
+        host.asked()[1].json(),
+        json!({"quantity": "4", "while_running": true})
+    );
+    host.run(&set).await.ok();
+    assert_eq!(
+        host.asked()[2].json(),
+        json!({"quantity": "1", "while_running": false})
+    );
+    let removed = host.run(&["meter", "rm", "i-1", "licence.database"]).await;
+    assert_eq!(removed.ok(), "licence.database\n");
+    let help = run_with(&[], &["meter", "set", "--help"]).await.ok();
+    assert!(help.contains("--set meter.licence.database=0.12"), "{help}");
+}

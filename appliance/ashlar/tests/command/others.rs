@@ -123,13 +123,13 @@ async fn usage_is_totals_for_people_and_everything_for_scripts() {
     });
     let answer = json!({
         "charges": [charge],
-        "totals": [{"resource_id": "i-1", "instance_id": "i-1", "seconds": 60, "amount": "0.006000", "currency": "USD"}],
+        "totals": [{"resource_id": "i-1", "meter": "instance-running", "instance_id": "i-1", "seconds": 60, "amount": "0.006000", "currency": "USD"}],
     });
     let sent = answer.clone();
     let host = Host::start(Router::new().route("/v1/usage", get(async move || Json(sent.clone()))));
     assert_eq!(
         host.run(&["usage"]).await.ok(),
-        "RESOURCE  SECONDS  AMOUNT    CURRENCY\ni-1       60       0.006000  USD\n"
+        "RESOURCE  METER             SECONDS  AMOUNT    CURRENCY\ni-1       instance-running  60       0.006000  USD\n"
     );
     assert!(
         host.run(&["usage", "--charges"])

@@ -45,6 +45,8 @@ pub enum EventSubject {
     SpotNotice(InstanceId),
     /// A threshold of the budget of that name was passed.
     Budget(String),
+    /// A meter of the resource of that id was set or removed.
+    Meter(String),
 }
 
 impl EventSubject {
@@ -73,6 +75,7 @@ impl EventSubject {
             Self::SpotPrice(_) => "spot.price",
             Self::SpotNotice(_) => "spot.notice",
             Self::Budget(_) => "budget.alert",
+            Self::Meter(_) => "meter.changed",
         }
     }
 }

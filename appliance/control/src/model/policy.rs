@@ -17,12 +17,14 @@ const MAX_EARLIER: usize = 32;
 /// The longest name of a policy, in characters.
 pub const MAX_POLICY_NAME: usize = 64;
 
-/// What a resource cost so far, in one currency.
+/// What a meter of a resource cost so far, in one currency.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChargeTotal {
     /// Id of the resource: `i-…`, `d-…`.
     pub resource: String,
-    /// Seconds charged; of a disk and an instance they are counted apart.
+    /// Name of the meter: `instance-running`, `disk-allocated`, ….
+    pub meter: String,
+    /// Seconds charged.
     pub seconds: u64,
     /// What they cost.
     pub amount: Money,

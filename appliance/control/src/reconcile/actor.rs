@@ -24,7 +24,7 @@ use crate::{
         release, spot,
         start::{self, Started},
     },
-    use_cases::{begin_start, put_instance},
+    use_cases::{begin_start, meters, put_instance},
 };
 use instance::Change;
 use ledger::{Usage, UsageKey};
@@ -314,6 +314,7 @@ impl Actor {
             if let Some(usage) = usage(transaction.core(), &instance, now)? {
                 transaction.open_usage(usage);
             }
+            meters::instance_runs(transaction, &id.to_string(), true)?;
             for disk in instance.system_disk.iter().chain(&instance.data_disks) {
                 attach(transaction, *disk)?;
             }
@@ -372,6 +373,7 @@ impl Actor {
             }
             instance.vmm_pid = None;
             transaction.close_usage(UsageKey::instance_running(id));
+            meters::instance_runs(transaction, &id.to_string(), false)?;
             let restart = instance.restart && instance.intent != Intent::Released;
             if instance.intent != Intent::Released {
                 instance.intent = Intent::Stopped;

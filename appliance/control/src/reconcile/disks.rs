@@ -5,6 +5,7 @@ use crate::{
     core::{Core, Transaction, blocking, lock},
     model::{Disk, DiskState, EventSubject},
     reconcile::actor::DISK_CATEGORY,
+    use_cases::meters,
 };
 use ledger::{Usage, UsageKey};
 use std::{
@@ -120,6 +121,7 @@ fn condemn(transaction: &mut Transaction<'_>, id: DiskId) -> Result<()> {
 pub(crate) fn erase(transaction: &mut Transaction<'_>, id: DiskId) -> Result<()> {
     if transaction.delete::<Disk>(&id)? {
         transaction.close_usage(UsageKey::disk_allocated(id));
+        meters::end_all(transaction, &id.to_string())?;
         transaction.event(EventSubject::Disk(id, None), format!("disk {id} deleted"));
     }
     Ok(())

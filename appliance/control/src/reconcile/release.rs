@@ -5,6 +5,7 @@ use crate::{
     core::{Core, Transaction, blocking},
     model::{Disk, DiskState, EventSubject, Instance, NetworkInterface},
     reconcile::{credits, disks},
+    use_cases::meters,
 };
 use ledger::UsageKey;
 use std::sync::Arc;
@@ -54,6 +55,7 @@ pub(crate) async fn release(core: &Arc<Core>, instance: &Instance) -> Result<()>
         }
         transaction.delete::<NetworkInterface>(&interface)?;
         transaction.close_usage(UsageKey::instance_running(id));
+        meters::end_all(transaction, &id.to_string())?;
         credits::forget(transaction, id)?;
         if transaction.delete::<Instance>(&id)? {
             transaction.event(

@@ -6,10 +6,11 @@
 use crate::{
     Result,
     core::{Core, Transaction, blocking},
-    model::{Disk, DiskState, EventSubject, Image, ImageState, Instance, NetworkInterface, Vpc},
+    model::{Disk, DiskState, Image, ImageState, Instance, NetworkInterface, Vpc},
     reconcile::{Disks, Instances, Networks},
     records::TokenRecord,
     tokens::TOKEN_LIFETIME,
+    use_cases::{images, meters},
 };
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::time::{MissedTickBehavior, interval};
@@ -46,6 +47,7 @@ impl Sweeper {
             for (what, swept) in [
                 ("files", self.sweep_files().await),
                 ("records of disks and images", self.sweep_records().await),
+                ("the use of images", self.meter_images().await),
                 ("networks", self.sweep_networks().await),
                 ("client tokens", self.sweep_tokens().await),
             ] {
@@ -125,15 +127,34 @@ impl Sweeper {
         {
             let (volumes, id) = (self.core.ports.volumes.clone(), image.id);
             blocking(move || volumes.delete_image(id)).await??;
-            let erase = move |transaction: &mut Transaction<'_>| {
-                if transaction.delete::<Image>(&id)? {
-                    transaction.event(EventSubject::Image(id, None), format!("image {id} deleted"));
-                }
-                Ok(())
-            };
+            let erase = move |transaction: &mut Transaction<'_>| images::erase(transaction, id);
             self.core.write(erase).await?;
         }
         Ok(())
+    }
+
+    /// Images from before what they take was metered are metered from now on.
+    async fn meter_images(&self) -> Result<()> {
+        let mut images = self.core.list::<Image>()?;
+        {
+            let books = self.core.books();
+            let metered = |image: &Image| books.counts(&meters::image_key(image));
+            images.retain(|image| image.state == ImageState::Available && !metered(image));
+        }
+        if images.is_empty() {
+            return Ok(());
+        }
+        let open = move |transaction: &mut Transaction<'_>| {
+            for Image { id, .. } in images {
+                if let Some(image) = transaction.get::<Image>(&id)?
+                    && image.state == ImageState::Available
+                {
+                    transaction.open_usage(meters::image_usage(&image));
+                }
+            }
+            Ok(())
+        };
+        self.core.write(open).await
     }
 
     async fn sweep_networks(&self) -> Result<()> {

@@ -6,13 +6,15 @@ use crate::{
     commands::BillSelector,
     core::{Core, blocking},
     model::{
-        Bill, BillState, Disk, Instance, Replay, ReplayDifference, ReplayKind, State, Verification,
+        Bill, BillState, Disk, Image, ImageState, Instance, Meter, Replay, ReplayDifference,
+        ReplayKind, State, Verification,
     },
     policies,
     records::{
         ChargeRecord, EntryRecord, InvoiceRecord, OwnerRecord, PurchaseRecord, SettlementRecord,
         SubscriptionRecord,
     },
+    use_cases::meters,
 };
 use billing::{
     Books, Evidence, Invoice, Purchase, Replayed, Settlement, Subscription, UsedSpan, Violation,
@@ -44,7 +46,7 @@ impl Control {
         blocking(show).await?
     }
 
-    /// Meters, then compares all records with each other and with the instances and disks that there are.
+    /// Meters, then compares all records with each other and with what there is.
     pub async fn verify_bills(&self) -> Result<Verification> {
         let core = self.core().clone();
         blocking(move || verify(&core)).await?
@@ -94,6 +96,8 @@ struct Records {
     invoices: BTreeMap<String, InvoiceRecord>,
     instances: Vec<Instance>,
     disks: Vec<Disk>,
+    images: Vec<Image>,
+    meters: Vec<Meter>,
 }
 
 impl Records {
@@ -120,6 +124,8 @@ impl Records {
                     .collect(),
                 instances: reader.list()?,
                 disks: reader.list()?,
+                images: reader.list()?,
+                meters: reader.list()?,
             })
         })
     }
@@ -287,7 +293,7 @@ fn altered(record: &InvoiceRecord) -> Option<String> {
     })
 }
 
-/// When what was in use. Of what is in use the records of instances and disks tell, of what was only the ledger does.
+/// When what was in use. Of what is in use the records of what is there tell, of what was only the ledger does.
 fn history(records: &Records) -> Vec<UsedSpan> {
     let mut used: BTreeMap<UsageKey, Timestamp> = BTreeMap::new();
     // Those that are being stopped were in use if they ran before, which nobody writes down.
@@ -312,6 +318,26 @@ fn history(records: &Records) -> Vec<UsedSpan> {
         .filter(|disk| disk.allocated && !disk.prepaid)
     {
         used.insert(UsageKey::disk_allocated(disk.id), disk.created_at);
+    }
+    let images = records.images.iter();
+    for image in images.filter(|image| image.state == ImageState::Available) {
+        used.insert(meters::image_key(image), image.created_at);
+    }
+    let states: BTreeMap<String, State> = records
+        .instances
+        .iter()
+        .map(|instance| (instance.id.to_string(), instance.state))
+        .collect();
+    for meter in &records.meters {
+        match states.get(&meter.resource) {
+            Some(State::Stopping) if meter.while_running => {
+                perhaps.insert(meter.usage_key());
+            }
+            Some(state) if meter.while_running && *state != State::Running => {}
+            _ => {
+                used.insert(meter.usage_key(), meter.created_at);
+            }
+        }
     }
     let mut history = Vec::new();
     let mut counted: BTreeSet<UsageKey> = BTreeSet::new();

@@ -8,7 +8,7 @@ use crate::{
     model::{EventSubject, Image, ImagePart, ImagePartKind, ImageState, Instance},
     ports::{PartWriter, PortError, StoredPart, Volumes},
     tokens::Ticket,
-    use_cases::{check_names, networks::first_of, oldest_first},
+    use_cases::{check_names, meters, networks::first_of, oldest_first},
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -170,6 +170,9 @@ impl Control {
                 }
             }
             transaction.put(&image)?;
+            if image.state == ImageState::Available {
+                transaction.open_usage(meters::image_usage(&image));
+            }
             let message = match &image.message {
                 Some(message) => format!("image {id} cannot be completed: {message}"),
                 None => format!("image {id} is available"),
@@ -220,12 +223,7 @@ impl Control {
         core.write(begin).await?;
         let volumes = core.ports.volumes.clone();
         blocking(move || volumes.delete_image(id)).await??;
-        let end = move |transaction: &mut Transaction<'_>| {
-            transaction.delete::<Image>(&id)?;
-            transaction.event(EventSubject::Image(id, None), format!("image {id} deleted"));
-            Ok(())
-        };
-        core.write(end).await
+        core.write(move |transaction| erase(transaction, id)).await
     }
 
     /// One upload or completion of an image at a time, so that a digest is always the file's.
@@ -253,6 +251,18 @@ impl Drop for Upload {
     fn drop(&mut self) {
         lock(&self.control.inner.uploads).remove(&self.id);
     }
+}
+
+/// Erases the record of an image whose files are gone; its use ends.
+pub(crate) fn erase(transaction: &mut Transaction<'_>, id: ImageId) -> Result<()> {
+    let Some(image) = transaction.get::<Image>(&id)? else {
+        return Ok(());
+    };
+    transaction.delete::<Image>(&id)?;
+    transaction.close_usage(meters::image_key(&image));
+    meters::end_all(transaction, &id.to_string())?;
+    transaction.event(EventSubject::Image(id, None), format!("image {id} deleted"));
+    Ok(())
 }
 
 fn unknown(id: ImageId) -> ControlError {

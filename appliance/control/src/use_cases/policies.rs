@@ -51,13 +51,14 @@ impl Control {
 
     /// The sum of those charges per resource and currency.
     pub async fn charge_totals(&self, filter: &ChargeFilter) -> Result<Vec<ChargeTotal>> {
-        let mut totals: BTreeMap<(String, Currency), ChargeTotal> = BTreeMap::new();
+        let mut totals: BTreeMap<(String, String, Currency), ChargeTotal> = BTreeMap::new();
         for charge in self.charges(filter).await? {
             let currency = charge.money.currency;
             let total = totals
-                .entry((charge.resource.clone(), currency))
+                .entry((charge.resource.clone(), charge.meter.clone(), currency))
                 .or_insert_with(|| ChargeTotal {
                     resource: charge.resource,
+                    meter: charge.meter,
                     seconds: 0,
                     amount: Money::zero(currency),
                 });

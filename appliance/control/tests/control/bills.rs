@@ -461,7 +461,7 @@ async fn what_is_in_use_stays_with_who_pays_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_instance_that_runs_is_on_the_bill_with_its_disk() {
+async fn an_instance_that_runs_is_on_the_bill_with_its_disk_and_its_image() {
     let world = World::new();
     let control = world.start().await;
     let image = image(&control).await;
@@ -479,6 +479,7 @@ async fn an_instance_that_runs_is_on_the_bill_with_its_disk() {
         .collect();
     resources.sort();
     let disk = instance.system_disk.unwrap().to_string();
-    assert_eq!(resources, [disk, instance.id.to_string()]);
+    let image = image.id.to_string();
+    assert_eq!(resources, [disk, instance.id.to_string(), image]);
     assert_sound(&control).await;
 }

@@ -1,12 +1,15 @@
 //! What was used is charged: every second once, whatever happens.
 
-use crate::world::{Guest, World, image, reach, run_one, until};
+use crate::{
+    bills::assert_sound,
+    world::{Guest, World, gone, image, reach, run_one, until},
+};
 use control::{
     Control,
-    commands::{ChargeFilter, CreateDisk},
+    commands::{ChargeFilter, CreateDisk, SetMeter},
     model::{Charge, State},
 };
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use types::{ByteCount, InstanceId};
 
 async fn charges(control: &Control, instance: InstanceId) -> Vec<Charge> {
@@ -135,4 +138,123 @@ async fn the_time_of_stopping_is_charged_and_that_of_waiting_to_start_is_not() {
     until(|| async { !charges(&control, id).await.is_empty() }).await;
     assert_eq!(assert_seamless(&charges(&control, id).await), 20);
     assert_eq!(charges(&control, failed).await, []);
+}
+
+async fn seconds_of(control: &Control, resource: &str) -> u64 {
+    let charges = control.charges(&ChargeFilter::default()).await.unwrap();
+    let of = charges.iter().filter(|charge| charge.resource == resource);
+    of.map(|charge| charge.seconds).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_image_is_charged_by_its_size_until_it_is_deleted() {
+    let world = World::new();
+    let control = world.start().await;
+    let image = image(&control).await;
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    control.delete_image(image.id).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    control.meter_now().await.unwrap();
+    assert_eq!(seconds_of(&control, &image.id.to_string()).await, 90);
+    assert_sound(&control).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn meters_last_as_long_as_they_are_to_and_end_with_what_they_are_of() {
+    let world = World::new();
+    let mut control = world.start().await;
+    let image = image(&control).await;
+    let id = run_one(&control, image.id).await.id;
+    let set = |name: &str, quantity: u32, while_running| SetMeter {
+        resource: id.to_string(),
+        name: name.to_owned(),
+        quantity: quantity.into(),
+        while_running,
+    };
+    let open = |control: &Control| {
+        let control = control.clone();
+        async move {
+            let charges = control.charges(&ChargeFilter::default()).await.unwrap();
+            let mut counted: BTreeMap<String, u64> = BTreeMap::new();
+            for charge in charges
+                .iter()
+                .filter(|charge| charge.resource == id.to_string())
+            {
+                *counted.entry(charge.meter.clone()).or_default() += charge.seconds;
+            }
+            counted
+        }
+    };
+    control.set_meter(set("licence", 4, true)).await.unwrap();
+    control.set_meter(set("support", 1, false)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    // As it is: nothing changes. Otherwise: what was counted stays.
+    control.set_meter(set("licence", 4, true)).await.unwrap();
+    control.set_meter(set("licence", 2, true)).await.unwrap();
+    assert_eq!(control.meters().await.unwrap().len(), 2);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    control.stop_instance(id, false).await.unwrap();
+    reach(&control, id, State::Stopped).await;
+    assert_sound(&control).await;
+    let ran = open(&control).await;
+    assert_eq!(ran["licence"], 200);
+    // A daemon that comes back counts on, and no more.
+    world.stop(control.clone()).await;
+    drop(control);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    control = world.start().await;
+    control.meter_now().await.unwrap();
+    let stopped = open(&control).await;
+    assert_eq!(stopped["licence"], 200);
+    assert!(stopped["support"] >= 300, "{stopped:?}");
+    control.start_instance(id, None).await.unwrap();
+    reach(&control, id, State::Running).await;
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    control.meter_now().await.unwrap();
+    assert_sound(&control).await;
+    let again = open(&control).await;
+    assert!((249..=251).contains(&again["licence"]), "{again:?}");
+    control
+        .delete_meter(&id.to_string(), "support")
+        .await
+        .unwrap();
+    let twice = control.delete_meter(&id.to_string(), "support").await;
+    assert_eq!(twice.unwrap_err().code(), "InvalidMeter.NotFound");
+
+    control.delete_instance(id, true).await.unwrap();
+    gone(&control, id).await;
+    assert_eq!(control.meters().await.unwrap(), []);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    control.meter_now().await.unwrap();
+    let ended = open(&control).await;
+    assert!(ended["licence"] < again["licence"] + 60, "{ended:?}");
+    assert_sound(&control).await;
+    let unknown = control
+        .set_meter(set("licence", 1, false))
+        .await
+        .unwrap_err();
+    assert_eq!(unknown.code(), "InvalidResourceId.NotFound");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_meter_is_refused_for_what_makes_no_sense() {
+    let world = World::new();
+    let control = world.start().await;
+    let image = image(&control).await;
+    let command = SetMeter {
+        resource: image.id.to_string(),
+        name: "support".to_owned(),
+        quantity: 1.into(),
+        while_running: true,
+    };
+    let refused = control.set_meter(command.clone()).await.unwrap_err();
+    assert_eq!(refused.field(), Some("while_running"));
+    let named = SetMeter {
+        name: "image-stored".to_owned(),
+        while_running: false,
+        ..command
+    };
+    let refused = control.set_meter(named).await.unwrap_err();
+    assert_eq!(refused.field(), Some("name"));
+    assert_eq!(control.meters().await.unwrap(), []);
 }
