@@ -222,6 +222,7 @@ fn life(releases: &Releases, notes: &mut Vec<String>) -> Result<()> {
 
     let instance = run_probe(&machine, releases)?;
     linux_guest(&machine, releases)?;
+    burstable(&machine)?;
 
     // Whoever wants to stop instances by hand is told which.
     machine.refused(
@@ -279,6 +280,41 @@ fn life(releases: &Releases, notes: &mut Vec<String>) -> Result<()> {
         "it did not go down in order"
     );
     stage.clean();
+    Ok(())
+}
+
+/// CPU credits are earned and spent by what the host's control groups (v2 there) count.
+fn burstable(machine: &Machine) -> Result<()> {
+    let host = machine.cli(&["host"])?;
+    ensure!(host["cpu_control"] == "v2", "{host}");
+    let created = machine.cli(&[
+        "run",
+        "probe",
+        "--type",
+        "ecs.t6-c1m1.large",
+        "--vcpus",
+        "1",
+        "--memory",
+        "32M",
+        "--cmdline",
+        "probe=\"spin 8s\"",
+        "--wait-output",
+        "--timeout",
+        "120",
+    ])?;
+    let id = created["instances"][0]["id"]
+        .as_str()
+        .context("no instance was made")?;
+    machine.cli_text(&["console", id, "--wait-for", "script-end", "--timeout", "60"])?;
+    machine.cli(&["stop", "--force", "--wait", id])?;
+    // It was given 30, and earned a fifth of a second in each: less than it used.
+    let credits = machine.cli(&["show", id])?["cpu_credits"].clone();
+    let balance = credits["balance"].as_f64().unwrap_or_default();
+    ensure!(
+        balance > 29.0 && balance < 30.0,
+        "what it used was not counted: {credits}"
+    );
+    machine.cli(&["rm", "--wait", id])?;
     Ok(())
 }
 
