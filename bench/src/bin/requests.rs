@@ -34,6 +34,10 @@ const CALLERS: usize = 4;
 const ASKED: usize = 250;
 
 fn main() -> ExitCode {
+    if std::env::args().len() > 1 {
+        eprintln!("requests: it takes no options");
+        return ExitCode::from(2);
+    }
     match measure().and_then(|figures| bench::keep(&figures)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
