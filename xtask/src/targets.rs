@@ -16,6 +16,7 @@ use clap::Args;
 pub use route::Choice;
 use route::Route;
 
+use crate::command::Invocation;
 use crate::hash::Inputs;
 use crate::{paths, progress};
 
@@ -77,6 +78,19 @@ pub fn build_all(options: Options) -> Result<()> {
     let force = options.force;
     build(options)?;
     c::build(force)
+}
+
+/// Tests on this machine what of the guest code and the policies runs anywhere, each within `limit`.
+pub fn test_all(limit: Duration) -> Result<()> {
+    for guest in GUESTS {
+        Invocation::new(paths::cargo())
+            .args(["test", "--workspace", "--target-dir"])
+            .arg(guest.target_dir())
+            .dir(guest.dir())
+            .within(limit)
+            .run()?;
+    }
+    c::test(limit)
 }
 
 /// Builds the probe and the policies in Rust into `target/ashlar`.
@@ -215,15 +229,11 @@ impl Stamp {
 }
 
 fn wasm_files(dir: &Path) -> Result<Vec<PathBuf>> {
-    files_in(dir, "wasm")
-}
-
-fn files_in(dir: &Path, extension: &str) -> Result<Vec<PathBuf>> {
     let entries =
         std::fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))?;
     let mut files: Vec<PathBuf> = entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.extension().is_some_and(|ext| ext == extension))
+        .filter(|path| path.extension().is_some_and(|ext| ext == "wasm"))
         .collect();
     files.sort();
     Ok(files)

@@ -34,6 +34,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "store",
             "pool",
             "plugin-host",
+            "policy-c",
             "host",
             "uplink",
             "boot-disk",
@@ -56,18 +57,31 @@ const SAME_LAYER: &[(&str, &str)] = &[
     ("api-types", "types"),
 ];
 
-/// Crates that may use less than their layer allows: `ashlar` talks to a host over HTTP, reads its image and its configuration,
-/// and knows nothing of its inside; `initramfs` hands over to the daemon and is small; `xtask` builds what it runs and links none of it but what images and their disks are made of.
+/// Crates that may use less than their layer allows: `ashlar` talks to a host over HTTP, reads its image and its configuration, builds
+/// policies, and knows nothing of its inside; `initramfs` hands over to the daemon and is small; `xtask` builds what it runs and links none of it but what images and their
+/// disks are made of, and what builds policies in C.
 const NARROW: &[(&str, &[&str])] = &[
     (
         "ashlar",
-        &["types", "api-types", "image-format", "host-config"],
+        &[
+            "types",
+            "api-types",
+            "image-format",
+            "host-config",
+            "policy-c",
+        ],
     ),
     ("initramfs", &["host", "image-format"]),
     ("image-build", &["types", "image-format", "host-config"]),
     (
         "xtask",
-        &["image-build", "image-format", "boot-disk", "types"],
+        &[
+            "image-build",
+            "image-format",
+            "boot-disk",
+            "policy-c",
+            "types",
+        ],
     ),
 ];
 

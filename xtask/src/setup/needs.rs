@@ -51,6 +51,8 @@ const NEEDS: &[Need] = {
         need("mount", "mount", "mounts the disk pool", &[Run, Test]),
         need("ip", "iproute2", "sets up networks for tests", &[Test]),
         need("git", "git", "lists the project's files", &[Test]),
+        need("clang", "clang", "compiles policies in C", &[Test]),
+        need("wasm-ld", "lld", "links policies in C", &[Test]),
         need(
             "swtpm",
             "swtpm",

@@ -1,42 +1,31 @@
-//! The policy in C: bindings made of the WIT package, compiled and linked by clang, and a component made of that.
+//! The policy in C, and its tests, which run on this machine.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use wit_bindgen_core::{Files, wit_parser::Resolve};
-use wit_component::ComponentEncoder;
+use policy_c::Policy;
 
-use super::{OTHER_POLICIES, PLUGINS, Stamp, copy, files_in};
+use super::{OTHER_POLICIES, PLUGINS, Stamp};
 use crate::command::Invocation;
 use crate::hash::Inputs;
 use crate::{paths, progress, setup};
 
 const POLICY: &str = "billing-flat-c";
-const WORLD: &str = "billing";
-/// In the policy's folder: what it and its bindings need of C's library.
-const LIBRARY: &str = "library";
-/// The compiler, and the linker that it runs; each with its Debian package.
-const PROGRAMS: [(&str, &str); 2] = [("clang", "clang"), ("wasm-ld", "lld")];
-/// What every source is compiled and linked with: there is no library but what the policy brings.
-const FLAGS: [&str; 9] = [
-    "--target=wasm32-unknown-unknown",
-    "-std=c17",
-    "-O2",
-    "-mbulk-memory",
-    "-Wall",
-    "-Wextra",
-    "-nostdlib",
-    "-ffreestanding",
-    "-Wl,--no-entry,--strip-debug",
-];
+const KIND: &str = "billing";
+/// The SDK for C.
+const SDK: &str = "sdk-c";
 
 /// Builds it beside the other policies, unless it is there and made of the same sources.
 pub fn build(force: bool) -> Result<()> {
-    let source = PLUGINS.dir().join(POLICY);
-    let wit = PLUGINS.dir().join("wit");
+    let parts = Parts::new("component");
     let product = paths::out_dir(OTHER_POLICIES)?.join(format!("{POLICY}.wasm"));
     let mut inputs = Inputs::default();
-    inputs.text(&FLAGS.join(" ")).tree(&source)?.tree(&wit)?;
+    inputs
+        .tree(&parts.sources)?
+        .tree(&parts.sdk)?
+        .tree(&parts.wit)?
+        .tree(&paths::root().join("appliance/policy-c"))?;
     let digest = inputs.digest();
     let stamp = Stamp(paths::out().join(format!("{POLICY}.stamp")));
     if !force && stamp.products(&digest).is_some() {
@@ -45,70 +34,61 @@ pub fn build(force: bool) -> Result<()> {
     progress::step(&format!("build plugins/{POLICY} with clang"), || {
         install_missing()?;
         stamp.remove();
-        let work = paths::target().join(POLICY);
-        let module = work.join("module.wasm");
-        let library = source.join(LIBRARY);
-        let mut sources = [files_in(&source, "c")?, files_in(&library, "c")?].concat();
-        sources.extend(bindings(&wit, &work)?);
-        Invocation::new("clang")
-            .args(FLAGS)
-            .arg("-I")
-            .arg(&library)
-            .arg("-I")
-            .arg(&work)
-            .args(&sources)
-            .arg("-o")
-            .arg(&module)
-            .run()?;
-        let made = component(&module)?;
-        copy(&made, &product)?;
+        let component = parts.policy().build()?;
+        // In one step: a running test may be reading the old one.
+        let new = product.with_extension("new");
+        std::fs::write(&new, component)
+            .and_then(|()| std::fs::rename(&new, &product))
+            .with_context(|| format!("cannot write {}", product.display()))?;
         stamp.write(&digest, std::slice::from_ref(&product))
     })
 }
 
+/// Runs its tests.
+pub fn test(limit: Duration) -> Result<()> {
+    let parts = Parts::new("tests");
+    install_missing()?;
+    let program = parts.policy().build_tests(&parts.sources.join("tests"))?;
+    Invocation::new(program).within(limit).run()
+}
+
+/// The folders it is made of.
+struct Parts {
+    sources: PathBuf,
+    sdk: PathBuf,
+    wit: PathBuf,
+    work: PathBuf,
+}
+
+impl Parts {
+    fn new(what: &str) -> Self {
+        let plugins = PLUGINS.dir();
+        Self {
+            sources: plugins.join(POLICY),
+            sdk: plugins.join(SDK),
+            wit: plugins.join("wit"),
+            work: paths::target().join(POLICY).join(what),
+        }
+    }
+
+    fn policy(&self) -> Policy<'_> {
+        Policy {
+            kind: KIND,
+            sources: &self.sources,
+            sdk: &self.sdk,
+            wit: &self.wit,
+            work: &self.work,
+        }
+    }
+}
+
 fn install_missing() -> Result<()> {
-    let missing = PROGRAMS
+    let packages: Vec<&str> = policy_c::missing()
         .iter()
-        .filter(|(program, _)| paths::find_program(program).is_none());
-    let packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
+        .map(|program| program.package)
+        .collect();
     if packages.is_empty() {
         return Ok(());
     }
     setup::install(&packages)
-}
-
-/// The bindings in `work`, which is emptied: what is to be compiled or linked of them.
-fn bindings(wit: &Path, work: &Path) -> Result<Vec<PathBuf>> {
-    let mut resolve = Resolve::default();
-    let (package, _) = resolve.push_dir(wit)?;
-    let world = resolve.select_world(&[package], Some(WORLD))?;
-    let mut files = Files::default();
-    wit_bindgen_c::Opts::default()
-        .build()
-        .generate(&mut resolve, world, &mut files)?;
-    let write = |name: &str, content: &[u8]| {
-        let file = work.join(name);
-        std::fs::write(&file, content)
-            .with_context(|| format!("cannot write {}", file.display()))?;
-        Ok((!name.ends_with(".h")).then_some(file))
-    };
-    let _ = std::fs::remove_dir_all(work);
-    std::fs::create_dir_all(work).with_context(|| format!("cannot create {}", work.display()))?;
-    files
-        .iter()
-        .filter_map(|(name, content)| write(name, content).transpose())
-        .collect()
-}
-
-/// The component of a module that has the object with its world's types linked in; beside the module.
-fn component(module: &Path) -> Result<PathBuf> {
-    let bytes =
-        std::fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
-    let component = ComponentEncoder::default()
-        .validate(true)
-        .module(&bytes)?
-        .encode()?;
-    let file = module.with_file_name("component.wasm");
-    std::fs::write(&file, component).with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(file)
 }

@@ -1,6 +1,6 @@
 #include "decimal.h"
 
-#include "string.h"
+#include <string.h>
 
 /// What a price may have.
 #define DIGITS 28
@@ -107,10 +107,10 @@ bool add(struct number *number, struct number other) {
 
 /// The digits before and after the point, without zeros that mean nothing.
 struct parts {
-    billing_string_t before, after;
+    string before, after;
 };
 
-static bool split(billing_string_t text, struct parts *parts) {
+static bool split(string text, struct parts *parts) {
     size_t point = text.len, digits = 0;
     for (size_t i = 0; i < text.len; i++) {
         if (text.ptr[i] >= '0' && text.ptr[i] <= '9')
@@ -128,19 +128,19 @@ static bool split(billing_string_t text, struct parts *parts) {
     while (end > point && (text.ptr[end - 1] == '0' || text.ptr[end - 1] == '.'))
         end--;
     size_t after = end > point ? point + 1 : end;
-    parts->before = (billing_string_t){text.ptr + first, point - first};
-    parts->after = (billing_string_t){text.ptr + after, end - after};
+    parts->before = (string){text.ptr + first, point - first};
+    parts->after = (string){text.ptr + after, end - after};
     return true;
 }
 
-static bool take_digits(struct number *number, billing_string_t digits) {
+static bool take_digits(struct number *number, string digits) {
     for (size_t i = 0; i < digits.len; i++)
         if (times(number->limbs, 10, digits.ptr[i] - '0') != 0)
             return false;
     return true;
 }
 
-bool read_number(billing_string_t text, struct number *number) {
+bool read_number(string text, struct number *number) {
     struct parts parts;
     if (!split(text, &parts) || parts.after.len > DIGITS)
         return false;
@@ -149,7 +149,7 @@ bool read_number(billing_string_t text, struct number *number) {
     return take_digits(number, parts.before) && take_digits(number, parts.after);
 }
 
-billing_string_t written(struct number number) {
+string written(struct number number) {
     uint64_t rest = quotient(number.limbs, number.divisor);
     uint8_t digits[2 * MOST_DIGITS];
     size_t count = 0;
@@ -175,15 +175,15 @@ billing_string_t written(struct number number) {
         length--;
     if (text[length - 1] == '.')
         length--;
-    return JOIN((billing_string_t){text, length});
+    return JOIN((string){text, length});
 }
 
-bool is_decimal(billing_string_t text) {
+bool is_decimal(string text) {
     struct parts parts;
     return split(text, &parts);
 }
 
-int compare_decimals(billing_string_t left, billing_string_t right) {
+int compare_decimals(string left, string right) {
     struct parts a, b;
     if (!split(left, &a) || !split(right, &b))
         return 0;

@@ -18,10 +18,10 @@ struct number {
 struct number whole(uint64_t value);
 
 /// Reads what is written like `0.05`; false if it is not, or out of range.
-bool read_number(billing_string_t text, struct number *number);
+bool read_number(string text, struct number *number);
 
 /// Writes it likewise: all digits if they are 28 at most, else the first 28.
-billing_string_t written(struct number number);
+string written(struct number number);
 
 /// False if the product is out of range.
 bool multiply(struct number *number, uint64_t factor);
@@ -33,9 +33,9 @@ void divide(struct number *number, uint64_t divisor);
 bool add(struct number *number, struct number other);
 
 /// Whether it is written like a number, which may have any number of digits.
-bool is_decimal(billing_string_t text);
+bool is_decimal(string text);
 
 /// Compares two of those by their values: below 0, 0 or above 0.
-int compare_decimals(billing_string_t left, billing_string_t right);
+int compare_decimals(string left, string right);
 
 #endif

@@ -1,16 +1,27 @@
+#include "memory.h"
 #include "stdlib.h"
 #include "string.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define PAGE 65536
+/// Of whatever has no alignment of its own.
+#define ALIGNMENT 8
 
 /// Where the linker's own data ends and free memory begins.
 extern unsigned char __heap_base;
 
+/// Where what is kept ends, and what is allocated; 0 if nothing is.
+static uintptr_t kept, end;
+static bool is_answered;
+
 __attribute__((__export_name__("cabi_realloc")))
 void *cabi_realloc(void *old, size_t old_size, size_t alignment, size_t size) {
-    static uintptr_t end;
+    if (is_answered) {
+        end = kept;
+        is_answered = false;
+    }
     uintptr_t start = end != 0 ? end : (uintptr_t)&__heap_base;
     start = (start + alignment - 1) / alignment * alignment;
     uintptr_t there = (uintptr_t)__builtin_wasm_memory_size(0) * PAGE;
@@ -23,14 +34,32 @@ void *cabi_realloc(void *old, size_t old_size, size_t alignment, size_t size) {
     return old_size == 0 ? (void *)start : memcpy((void *)start, old, old_size < size ? old_size : size);
 }
 
+void *allocate(size_t count, size_t size) {
+    if (size != 0 && count > SIZE_MAX / size)
+        __builtin_trap();
+    return cabi_realloc(NULL, 0, ALIGNMENT, count * size);
+}
+
+void keep_memory(void) {
+    kept = end;
+}
+
+void release_memory(void) {
+    is_answered = true;
+}
+
 void free(void *memory) {
     (void)memory;
 }
 
-// With bulk memory these two are one instruction each, not calls of themselves.
+// With bulk memory these are one instruction each, not calls of themselves.
 
 void *memcpy(void *restrict to, const void *restrict from, size_t length) {
     return __builtin_memcpy(to, from, length);
+}
+
+void *memmove(void *to, const void *from, size_t length) {
+    return __builtin_memmove(to, from, length);
 }
 
 void *memset(void *to, int byte, size_t length) {

@@ -1,4 +1,4 @@
-// What the policy and its bindings use of the header of that name.
+// What the policies and their bindings use of the header of that name.
 
 #ifndef STRING_H
 #define STRING_H
@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 void *memcpy(void *restrict to, const void *restrict from, size_t length);
+void *memmove(void *to, const void *from, size_t length);
 void *memset(void *to, int byte, size_t length);
 int memcmp(const void *left, const void *right, size_t length);
 size_t strlen(const char *text);
