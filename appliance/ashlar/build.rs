@@ -1,4 +1,4 @@
-//! Embeds the policy SDK and its interface, so that `ashlar plugins new` needs nothing but this program.
+//! Embeds the policy SDKs and their interface, so that `ashlar plugins new` needs nothing but this program.
 
 use std::{
     env, fs,
@@ -9,7 +9,7 @@ use std::{
 fn main() -> Result<()> {
     let root = Path::new(&var("CARGO_MANIFEST_DIR")).join("../../plugins");
     let mut files = vec![root.join("Cargo.toml"), root.join("Cargo.lock")];
-    for folder in ["sdk", "wit"] {
+    for folder in ["sdk", "sdk-c", "wit"] {
         collect(&root.join(folder), &mut files)?;
     }
     files.sort();
@@ -32,7 +32,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
             Some("target") => {}
             _ if path.is_dir() => collect(&path, files)?,
             Some(name)
-                if [".rs", ".wit", ".toml"]
+                if [".rs", ".wit", ".toml", ".c", ".h"]
                     .iter()
                     .any(|end| name.ends_with(end)) =>
             {

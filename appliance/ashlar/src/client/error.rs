@@ -61,6 +61,9 @@ pub enum Error {
         /// What to do about it.
         next_step: String,
     },
+    /// A policy in C was not built.
+    #[error(transparent)]
+    Policy(#[from] policy_c::Error),
     /// A local file or the terminal.
     #[error("{what}")]
     Local {
@@ -131,7 +134,11 @@ impl Error {
             Self::NotUnderstood { .. } => {
                 Some("check that --host is an ashlard of the same version as this command".into())
             }
-            Self::TimedOut(_) | Self::Usage(_) | Self::Failed(_) | Self::Local { .. } => None,
+            Self::TimedOut(_)
+            | Self::Usage(_)
+            | Self::Failed(_)
+            | Self::Policy(_)
+            | Self::Local { .. } => None,
         }
     }
 
@@ -143,6 +150,7 @@ impl Error {
             | Self::NotUnderstood { .. }
             | Self::Failed(_)
             | Self::Found { .. }
+            | Self::Policy(_)
             | Self::Local { .. } => 1,
             Self::Usage(_) => 2,
             Self::Unreachable { .. } | Self::Untrusted { .. } | Self::Broken { .. } => 3,

@@ -26,9 +26,9 @@ const PARAMETERS_STEP: &str =
 /// Policies: what decides where instances go and what their use costs.
 #[derive(Debug, Subcommand)]
 pub enum Plugins {
-    /// Begin a policy: a folder with a crate that builds and tests at once
+    /// Begin a policy: a folder with sources that build and test at once
     #[command(
-        after_help = "Example:\n  ashlar plugins new tiered --kind billing && cd tiered && ashlar plugins test"
+        after_help = "Examples:\n  ashlar plugins new tiered --kind billing && cd tiered && ashlar plugins test\n  ashlar plugins new snug --kind scheduler --lang c     with clang and lld"
     )]
     New {
         /// What it is to be called: lower-case letters, digits and hyphens
@@ -162,6 +162,17 @@ pub struct Install {
 pub enum Language {
     /// With the SDK, by the Rust compiler
     Rust,
+    /// With the SDK for C, by clang and lld
+    C,
+}
+
+impl From<Language> for project::Language {
+    fn from(language: Language) -> Self {
+        match language {
+            Language::Rust => Self::Rust,
+            Language::C => Self::C,
+        }
+    }
 }
 
 /// A kind of policy.
@@ -224,9 +235,9 @@ impl Plugins {
             Self::New {
                 name,
                 kind,
-                lang: Language::Rust,
+                lang,
                 path,
-            } => begin(output, &name, kind, path),
+            } => begin(output, &name, kind, lang.into(), path),
             Self::Build { path } => built(output, &path),
             Self::Test { path } => {
                 project::test(&path)?;
@@ -274,28 +285,26 @@ impl Plugins {
     }
 }
 
-/// The name of a policy, which is also that of a crate.
 fn policy_name(text: &str) -> Result<String, String> {
-    let good = text.len() <= 64
-        && text.starts_with(|first: char| first.is_ascii_lowercase())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-    if good {
-        Ok(text.to_owned())
-    } else {
-        Err("1 to 64 lower-case letters, digits and hyphens, the first a letter".to_owned())
-    }
+    project::check_name(text)?;
+    Ok(text.to_owned())
 }
 
-fn begin(output: &Output, name: &str, kind: Kind, path: Option<PathBuf>) -> Result<(), Error> {
+fn begin(
+    output: &Output,
+    name: &str,
+    kind: Kind,
+    language: project::Language,
+    path: Option<PathBuf>,
+) -> Result<(), Error> {
     let folder = path.unwrap_or_else(|| PathBuf::from(name));
-    project::create(&folder, name, kind.into())?;
+    project::create(&folder, name, kind.into(), language)?;
     let made = serde_json::json!({ "name": name, "path": folder });
     output.answer(&made, |_| {
         format!(
-            "{} is a policy now: src/lib.rs decides, `ashlar plugins test {}` tests and builds it",
+            "{} is a policy now: {} decides, `ashlar plugins test {}` tests and builds it",
             folder.display(),
+            language.source(),
             folder.display()
         )
     })

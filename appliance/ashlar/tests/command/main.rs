@@ -9,3 +9,4 @@ mod images;
 mod instances;
 mod others;
 mod plugins;
+mod policies_in_c;
