@@ -9,7 +9,7 @@ use crate::{
 use billing::StockNeed;
 use cpu::{Assignments, CpuSet};
 use instance::has_own_cpus;
-use placement::{Decision, HostRow, HostTable, NoStock, PlacementRequest};
+use placement::{Affinity, Decision, HostRow, HostTable, NoStock, PlacementRequest};
 use types::{ByteCount, DecisionId, InstanceId};
 
 /// What an instance without a type is called when it is placed and priced.
@@ -94,6 +94,7 @@ impl Hosts {
             zone: None,
             deployment_set: None,
             spot: wanted.spot,
+            affinity: Affinity::default(),
         };
         // An instance of an enterprise family is asked for on CPUs that it has for itself, all others on the rest.
         let apart = self

@@ -1,8 +1,8 @@
 //! Many placements at once, without a verdict on every host.
 
 use crate::{
-    Footprint, HostRow, HostTable, PlacementRequest, Scheduler, SchedulingPolicy,
-    policy::invalid_answer,
+    Footprint, HostRow, HostTable, PlacementRequest, Scheduler, SchedulingPolicy, check_verdicts,
+    highest, policy::invalid_answer,
 };
 use std::{collections::HashMap, time::Instant};
 use types::{HostId, PolicyFailure, PolicyIdentity};
@@ -23,33 +23,21 @@ pub struct Placements {
 impl Scheduler {
     /// Chooses a host for each request, one after the other, and books it in `hosts` before the next.
     ///
-    /// Each winner is the one [`decide`](Self::decide) would name at that moment. Everything but
-    /// [`Placements::duration_ns`] is determined by the arguments and the policy.
+    /// Each winner is the one [`decide`](Self::decide) would name at that moment; a request with affinity is decided about as it does it,
+    /// by a verdict on every host. Everything but [`Placements::duration_ns`] is determined by the arguments and the policy.
     pub fn place(&self, requests: &[PlacementRequest], hosts: &mut HostTable) -> Placements {
         let start = Instant::now();
-        let policy = self.policy.identity();
-        let answer = self.policy.place(requests, hosts).and_then(|places| {
-            check_places(requests, hosts, &places)
-                .map_err(|message| invalid_answer(policy.clone(), message))?;
-            Ok(places)
-        });
-        let (policy, places, fallback) = match answer {
-            Ok(places) => (policy, places, None),
+        let (policy, places, fallback) = match places(&*self.policy, requests, hosts) {
+            Ok(places) => (self.policy.identity(), places, None),
             Err(failure) => {
                 // The built-in policy never fails.
-                let places = self.fallback.place(requests, hosts).unwrap_or_default();
+                let places = places(&self.fallback, requests, hosts).unwrap_or_default();
                 (self.fallback.identity(), places, Some(failure))
             }
         };
         let duration_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let host = |place: Option<usize>| hosts.ids().get(place?).copied();
-        let chosen: Vec<Option<HostId>> = places.into_iter().map(host).collect();
-        for (request, host) in requests.iter().zip(&chosen) {
-            if let Some(host) = host {
-                // What was checked has room.
-                let _ = hosts.reserve(*host, &request.footprint());
-            }
-        }
+        let mut chosen = book(hosts, requests, &places);
+        chosen.resize(requests.len(), None);
         Placements {
             hosts: chosen,
             policy,
@@ -57,6 +45,71 @@ impl Scheduler {
             duration_ns,
         }
     }
+}
+
+/// For each request, the position of the host that `policy` gives it, each booked before the next: in one question where no request has
+/// affinity.
+fn places(
+    policy: &dyn SchedulingPolicy,
+    requests: &[PlacementRequest],
+    hosts: &HostTable,
+) -> Result<Vec<Option<usize>>, PolicyFailure> {
+    let free = |request: &PlacementRequest| request.affinity.is_empty();
+    if requests.iter().all(free) {
+        return many(policy, requests, hosts);
+    }
+    let mut hosts = hosts.clone();
+    let mut places = Vec::with_capacity(requests.len());
+    for run in requests.chunk_by(|one, next| free(one) && free(next)) {
+        let more = match run {
+            [request] if !free(request) => vec![one(policy, request, &hosts)?],
+            _ => many(policy, run, &hosts)?,
+        };
+        book(&mut hosts, run, &more);
+        places.extend(more);
+    }
+    Ok(places)
+}
+
+fn many(
+    policy: &dyn SchedulingPolicy,
+    requests: &[PlacementRequest],
+    hosts: &HostTable,
+) -> Result<Vec<Option<usize>>, PolicyFailure> {
+    let places = policy.place(requests, hosts)?;
+    check_places(requests, hosts, &places)
+        .map_err(|message| invalid_answer(policy.identity(), message))?;
+    Ok(places)
+}
+
+fn one(
+    policy: &dyn SchedulingPolicy,
+    request: &PlacementRequest,
+    hosts: &HostTable,
+) -> Result<Option<usize>, PolicyFailure> {
+    let mut verdicts = policy.evaluate(request, hosts)?;
+    check_verdicts(request, hosts, &verdicts)
+        .map_err(|message| invalid_answer(policy.identity(), message))?;
+    request.affinity.rule_out(hosts, &mut verdicts);
+    Ok(highest(&verdicts))
+}
+
+/// Takes what was placed off the hosts' capacity; the hosts it is on.
+fn book(
+    hosts: &mut HostTable,
+    requests: &[PlacementRequest],
+    places: &[Option<usize>],
+) -> Vec<Option<HostId>> {
+    let mut on = Vec::with_capacity(requests.len());
+    for (request, place) in requests.iter().zip(places) {
+        let host = place.and_then(|place| hosts.ids().get(place).copied());
+        if let Some(host) = host {
+            // What was checked has room.
+            let _ = hosts.reserve(host, &request.footprint());
+        }
+        on.push(host);
+    }
+    on
 }
 
 /// Whether `places` can be an answer to `requests` over `hosts`: one per request, and each host can hold the instance once those

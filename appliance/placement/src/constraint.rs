@@ -18,6 +18,8 @@ pub enum Constraint {
     LocalDisk,
     /// The host already has as many members of the deployment set as it may have.
     DeploymentSet,
+    /// Where other instances are rules the host out: see [`Affinity`](crate::Affinity).
+    Affinity,
     /// A policy's own condition, by the policy's own name for it.
     Named(Arc<str>),
 }
@@ -26,13 +28,14 @@ impl Constraint {
     /// The longest name kept of a policy's own condition, in characters.
     pub const MAX_NAME: usize = 64;
 
-    const KNOWN: [(Self, &'static str); 6] = [
+    const KNOWN: [(Self, &'static str); 7] = [
         (Self::NotAccepting, "not-accepting"),
         (Self::Zone, "zone"),
         (Self::Vcpus, "vcpus"),
         (Self::Memory, "memory"),
         (Self::LocalDisk, "local-disk"),
         (Self::DeploymentSet, "deployment-set"),
+        (Self::Affinity, "affinity"),
     ];
 
     /// The constraint of that name; a name that isn't one of the known ones is kept, cut to [`Self::MAX_NAME`] printable
@@ -58,6 +61,7 @@ impl Constraint {
             Self::Memory => "memory",
             Self::LocalDisk => "local-disk",
             Self::DeploymentSet => "deployment-set",
+            Self::Affinity => "affinity",
             Self::Named(name) => name,
         }
     }

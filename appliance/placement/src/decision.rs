@@ -1,4 +1,7 @@
 //! From verdicts to a decision, and the record of it.
+//!
+//! What a policy said is checked as it said it. Then hosts that the request's [`Affinity`](crate::Affinity) rules out are refused with
+//! [`Constraint::Affinity`] in place of their scores, whoever the policy is: it need not know that there is such a thing.
 
 use crate::{
     BuiltIn, Constraint, HostTable, PlacementRequest, SchedulingPolicy, Verdict, check_verdicts,
@@ -34,7 +37,7 @@ pub struct Decision {
     pub host: Option<HostId>,
     /// One sentence for people.
     pub reason: String,
-    /// What the policy said of each host, ascending by id.
+    /// What the policy, or else the request's affinity, said of each host, ascending by id.
     pub outcomes: Vec<HostOutcome>,
     /// If the configured policy failed: how. The verdicts are then the built-in policy's.
     pub fallback: Option<PolicyFailure>,
@@ -116,8 +119,9 @@ impl Scheduler {
         hosts: &HostTable,
     ) -> Result<Decision, NoStock> {
         let start = Instant::now();
-        let (policy, verdicts, fallback) = self.ask(request, hosts);
+        let (policy, mut verdicts, fallback) = self.ask(request, hosts);
         let duration_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        request.affinity.rule_out(hosts, &mut verdicts);
 
         let request_sha256 = request.digest();
         let best = best(hosts, &verdicts);

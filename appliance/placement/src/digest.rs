@@ -1,8 +1,8 @@
 //! One digest for everything a policy was asked.
 
-use crate::{HostTable, PlacementRequest};
+use crate::{Affinity, HostTable, PlacementRequest};
 use sha2::{Digest, Sha256};
-use types::Sha256Digest;
+use types::{HostId, Sha256Digest};
 
 /// Hashes fields so that no two different sequences of fields feed the same bytes: every variable part is preceded by
 /// its length, every number is little-endian.
@@ -47,6 +47,13 @@ impl Fields {
         }
     }
 
+    fn hosts<'a>(&mut self, hosts: impl Iterator<Item = &'a HostId> + Clone) {
+        self.length(hosts.clone().count());
+        for host in hosts {
+            self.text(host.body());
+        }
+    }
+
     fn finish(self) -> Sha256Digest {
         Sha256Digest::new(self.0.finalize().into())
     }
@@ -70,6 +77,14 @@ impl PlacementRequest {
             fields.number(u64::from(set.max_per_host));
         }
         fields.number(u64::from(self.spot));
+        // Requests from before there was affinity keep their digests.
+        if !self.affinity.is_empty() {
+            let Affinity { only, never } = &self.affinity;
+            fields.text("affinity");
+            fields.number(u64::from(only.is_some()));
+            fields.hosts(only.iter().flatten());
+            fields.hosts(never.iter());
+        }
         fields.finish()
     }
 }

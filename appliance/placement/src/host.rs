@@ -102,7 +102,7 @@ impl HostRow {
         self.local_disk_total.saturating_sub(self.local_disk_used)
     }
 
-    /// The first condition of `request` this host does not meet, in the order of [`Constraint`].
+    /// The first condition of `request` this host does not meet, in the order of [`Constraint`]. Its affinity is not looked at.
     #[must_use]
     pub fn obstacle(&self, request: &PlacementRequest) -> Option<Constraint> {
         let members = |set: &str| self.deployment_sets.get(set).copied().unwrap_or_default();

@@ -13,6 +13,8 @@
 //! Where many instances want a host at once, [`Scheduler::place`] asks only which host is best, which a policy can answer without looking at
 //! every host; the winners are those `decide` would name one by one, and `decide` explains each of them when somebody asks.
 //!
+//! Where other instances are ([`Affinity`]) is no policy's business: hosts ruled out by it lose their scores after the policy has answered.
+//!
 //! This crate knows no clock but the one that measures a call, no store and no plugin: capacity is kept by the caller
 //! in a [`HostTable`], changed by [`HostTable::reserve`] and [`HostTable::release`].
 
@@ -34,6 +36,6 @@ pub use constraint::Constraint;
 pub use decision::{Decision, HostOutcome, NoStock, Outcome, Scheduler};
 pub use host::{CapacityError, HostRow};
 pub use policy::{MAX_SCORE, SchedulingPolicy, Verdict, check_verdicts, highest};
-pub use request::{DeploymentSet, Footprint, PlacementRequest};
+pub use request::{Affinity, DeploymentSet, Footprint, PlacementRequest};
 pub use table::{Columns, HostTable, TableError};
 pub use types::{FailureKind, ModuleDigest, PolicyFailure, PolicyIdentity};

@@ -1,7 +1,9 @@
 //! What is asked for.
 
+use crate::{Constraint, HostTable, Verdict};
 use serde::{Deserialize, Serialize};
-use types::{ByteCount, InstanceId};
+use std::collections::BTreeSet;
+use types::{ByteCount, HostId, InstanceId};
 
 /// One instance that wants a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +28,48 @@ pub struct PlacementRequest {
     /// Whether it is preemptible.
     #[serde(default)]
     pub spot: bool,
+    /// The hosts that where other instances are leaves it. Policies do not see this.
+    #[serde(default, skip_serializing_if = "Affinity::is_empty")]
+    pub affinity: Affinity,
+}
+
+/// What hosts are left to an instance that is to be with other instances, or apart from them. Who asks has looked up where those
+/// are; what is placed later does not count.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Affinity {
+    /// If given: no other hosts than these; none at all if it is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<BTreeSet<HostId>>,
+    /// Not these.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub never: BTreeSet<HostId>,
+}
+
+impl Affinity {
+    /// Whether it leaves all hosts.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.only.is_none() && self.never.is_empty()
+    }
+
+    /// Whether it leaves that host.
+    #[must_use]
+    pub fn allows(&self, host: HostId) -> bool {
+        let only = self.only.as_ref();
+        only.is_none_or(|only| only.contains(&host)) && !self.never.contains(&host)
+    }
+
+    /// Refuses the hosts that got a score although they are ruled out.
+    pub(crate) fn rule_out(&self, hosts: &HostTable, verdicts: &mut [Verdict]) {
+        if self.is_empty() {
+            return;
+        }
+        for (host, verdict) in hosts.ids().iter().zip(verdicts) {
+            if matches!(verdict, Verdict::Score(_)) && !self.allows(*host) {
+                *verdict = Verdict::Refused(Constraint::Affinity);
+            }
+        }
+    }
 }
 
 /// A set of instances that must not all fail with one host.

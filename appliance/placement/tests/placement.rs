@@ -1,8 +1,8 @@
 //! Placement decides the same every time, keeps its books, and says why.
 
 use placement::{
-    BuiltIn, CapacityError, Constraint, Decision, DeploymentSet, FailureKind, HostRow, HostTable,
-    ModuleDigest, Outcome, PlacementRequest, PolicyFailure, PolicyIdentity, Scheduler,
+    Affinity, BuiltIn, CapacityError, Constraint, Decision, DeploymentSet, FailureKind, HostRow,
+    HostTable, ModuleDigest, Outcome, PlacementRequest, PolicyFailure, PolicyIdentity, Scheduler,
     SchedulingPolicy, Strategy as Built, TableError, Verdict,
 };
 use proptest::{
@@ -10,7 +10,7 @@ use proptest::{
     option,
     prelude::*,
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 use types::{ByteCount, DecisionId, HostId, InstanceId, Sha256Digest, Timestamp};
 
 fn host(id: u128, zone: &str) -> HostRow {
@@ -27,6 +27,7 @@ fn request() -> PlacementRequest {
         zone: None,
         deployment_set: None,
         spot: false,
+        affinity: Affinity::default(),
     }
 }
 
@@ -122,6 +123,82 @@ fn members_of_a_deployment_set_are_kept_apart() {
             .contains("`deployment-set` rules out 2 of 2 hosts"),
         "{}",
         third.reason
+    );
+}
+
+#[test]
+fn requests_without_affinity_are_what_they_always_were() {
+    // As of a version that knew no affinity.
+    let digest = "f0810b24152765c32c68a644848b3c667d91fc4cbcbff176e532c83a42ace1dc";
+    assert_eq!(request().digest().to_string(), digest);
+    let text = serde_json::to_string(&request()).unwrap();
+    assert!(!text.contains("affinity"), "{text}");
+    assert_eq!(
+        serde_json::from_str::<PlacementRequest>(&text).unwrap(),
+        request()
+    );
+    let [one, two] = [1, 2].map(|id| BTreeSet::from([HostId::generate(id)]));
+    let affinities = [
+        (None, BTreeSet::new()),
+        (Some(BTreeSet::new()), BTreeSet::new()),
+        (Some(one.clone()), BTreeSet::new()),
+        (None, one.clone()),
+        (None, two.clone()),
+        (Some(one), two),
+    ];
+    let digests = affinities.clone().map(|(only, never)| {
+        let affinity = Affinity { only, never };
+        let request = PlacementRequest {
+            affinity,
+            ..request()
+        };
+        let text = serde_json::to_string(&request).unwrap();
+        let read: PlacementRequest = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, request);
+        request.digest()
+    });
+    assert_eq!(BTreeSet::from(digests).len(), affinities.len());
+}
+
+#[test]
+fn affinity_rules_out_what_a_policy_would_take() {
+    let hosts = HostTable::new((0..3).map(|id| host(id, "a")).collect()).unwrap();
+    let ids = hosts.ids();
+    let answer = Ok(vec![
+        Verdict::Score(3.0),
+        Verdict::Refused(Constraint::from_name("own")),
+        Verdict::Score(1.0),
+    ]);
+    let scheduler = Scheduler::new(Arc::new(Canned(answer)), BuiltIn::default());
+    let id = DecisionId::generate(1);
+    let decide = |affinity| {
+        let request = PlacementRequest {
+            affinity,
+            ..request()
+        };
+        scheduler.decide(id, Timestamp::UNIX_EPOCH, &request, &hosts)
+    };
+    let apart = Affinity {
+        never: BTreeSet::from([ids[0]]),
+        ..Affinity::default()
+    };
+    let decision = decide(apart).unwrap();
+    assert_eq!((decision.host, decision.fallback), (Some(ids[2]), None));
+    assert_eq!(
+        decision.outcomes[0].outcome,
+        Outcome::Refused(Constraint::Affinity)
+    );
+    let nowhere = Affinity {
+        only: Some(BTreeSet::new()),
+        ..Affinity::default()
+    };
+    let refusal = decide(nowhere).unwrap_err();
+    assert_eq!(refusal.constraint, Some(Constraint::Affinity));
+    assert_eq!((refusal.refused, refusal.hosts), (2, 3));
+    assert!(
+        refusal.decision.reason.contains("`affinity` rules out 2"),
+        "{}",
+        refusal.decision.reason
     );
 }
 
@@ -245,13 +322,100 @@ fn naive(strategy: Built, request: &PlacementRequest, hosts: &HostTable) -> Opti
     };
     let mut possible: Vec<HostRow> = hosts
         .rows()
-        .filter(|row| row.obstacle(request).is_none())
+        .filter(|row| row.obstacle(request).is_none() && request.affinity.allows(row.id))
         .collect();
     possible.sort_by(|a, b| left(b).total_cmp(&left(a)).then(a.id.cmp(&b.id)));
     possible.first().map(|row| row.id)
 }
 
+/// Affinity to hosts of the table, each picked by a bit.
+fn affinity(hosts: &HostTable, (only, never): (Option<u32>, u32)) -> Affinity {
+    let picked = |bits: u32| -> BTreeSet<HostId> {
+        let ids = hosts.ids().iter().enumerate();
+        let picked = ids.filter(|(position, _)| (bits >> (position % 32)) & 1 == 1);
+        picked.map(|(_, id)| *id).collect()
+    };
+    Affinity {
+        only: only.map(picked),
+        never: picked(never),
+    }
+}
+
+/// Bits for [`affinity`]: none at all, or few hosts ruled out and some left.
+fn affinity_bits() -> impl Strategy<Value = (Option<u32>, u32)> {
+    let few = (any::<u32>(), any::<u32>()).prop_map(|(a, b)| a & b);
+    (option::of(any::<u32>()), prop_oneof![Just(0), few])
+}
+
 proptest! {
+    #[test]
+    fn with_affinity_the_best_of_the_hosts_it_leaves_wins(
+        request in a_request(),
+        bits in affinity_bits(),
+        rows in vec(a_host(), 0..30),
+        packing: bool,
+    ) {
+        let strategy = if packing { Built::BinPack } else { Built::Spread };
+        let Ok(hosts) = HostTable::new(rows) else {
+            return Err(TestCaseError::reject("an id twice"));
+        };
+        let without = decide(strategy, &request, &hosts);
+        let request = PlacementRequest { affinity: affinity(&hosts, bits), ..request };
+        let decision = decide(strategy, &request, &hosts);
+        prop_assert_eq!(decision.host, naive(strategy, &request, &hosts));
+        // Those it leaves are judged as if there was none.
+        for (with, without) in decision.outcomes.iter().zip(&without.outcomes) {
+            match without.outcome {
+                Outcome::Score(_) if !request.affinity.allows(with.host) => {
+                    prop_assert_eq!(&with.outcome, &Outcome::Refused(Constraint::Affinity));
+                }
+                _ => prop_assert_eq!(with, without),
+            }
+        }
+        let same = decision.request_sha256 == without.request_sha256;
+        prop_assert_eq!(same, request.affinity.is_empty());
+    }
+
+    #[test]
+    fn a_batch_goes_where_its_requests_would_go_one_by_one(
+        requests in vec((a_request(), affinity_bits()), 0..20),
+        rows in vec(a_host(), 0..30),
+        packing: bool,
+    ) {
+        let strategy = if packing { Built::BinPack } else { Built::Spread };
+        let Ok(mut hosts) = HostTable::new(rows) else {
+            return Err(TestCaseError::reject("an id twice"));
+        };
+        let requests: Vec<PlacementRequest> = requests
+            .into_iter()
+            .map(|(request, bits)| PlacementRequest { affinity: affinity(&hosts, bits), ..request })
+            .collect();
+        let mut alone = hosts.clone();
+        let mut expected = Vec::new();
+        for request in &requests {
+            let chosen = decide(strategy, request, &alone).host;
+            prop_assert_eq!(chosen, naive(strategy, request, &alone));
+            if let Some(chosen) = chosen {
+                alone.reserve(chosen, &request.footprint()).unwrap();
+            }
+            expected.push(chosen);
+        }
+        let placements = Scheduler::built_in(BuiltIn::new(strategy)).place(&requests, &mut hosts);
+        prop_assert_eq!(placements.hosts, expected);
+        prop_assert_eq!(placements.fallback, None);
+        prop_assert_eq!(&hosts, &alone);
+
+        // The same from a policy that fails, in whole.
+        let broken = Arc::new(Canned(Err(FailureKind::Trap)));
+        let mut hosts = alone.clone();
+        let mut same = alone;
+        let placements = Scheduler::new(broken, BuiltIn::new(strategy)).place(&requests, &mut hosts);
+        let expected = Scheduler::built_in(BuiltIn::new(strategy)).place(&requests, &mut same);
+        prop_assert_eq!(placements.hosts, expected.hosts);
+        prop_assert_eq!(placements.fallback.is_some(), !requests.is_empty());
+        prop_assert_eq!(hosts, same);
+    }
+
     #[test]
     fn decisions_repeat_whatever_the_order_of_the_rows_and_survive_being_stored(
         request in a_request(),

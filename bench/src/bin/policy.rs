@@ -10,7 +10,9 @@
 use anyhow::{Context, Result, ensure};
 use bench::{component, median};
 use ledger::{PriceList, Prices, RatingInput, RatingPolicy, Usage};
-use placement::{BuiltIn, HostRow, HostTable, PlacementRequest, SchedulingPolicy, Strategy};
+use placement::{
+    Affinity, BuiltIn, HostRow, HostTable, PlacementRequest, SchedulingPolicy, Strategy,
+};
 use plugin_host::{Limits, Parameters, PluginHost};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -74,6 +76,7 @@ fn request(id: u32) -> PlacementRequest {
         zone: Some("a".to_owned()),
         deployment_set: None,
         spot: false,
+        affinity: Affinity::default(),
     }
 }
 

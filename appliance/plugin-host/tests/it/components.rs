@@ -3,7 +3,7 @@
 pub use crate::text::{BillingExports, billing, billing_with, scheduler};
 
 use crate::text::{COMMON, component};
-use placement::{HostRow, HostTable, PlacementRequest};
+use placement::{Affinity, HostRow, HostTable, PlacementRequest};
 use plugin_host::{Limits, Parameters, PluginHost};
 use std::{
     fs,
@@ -110,6 +110,7 @@ pub fn request() -> PlacementRequest {
         zone: None,
         deployment_set: None,
         spot: false,
+        affinity: Affinity::default(),
     }
 }
 
