@@ -1,15 +1,17 @@
 //! What the use cases take: one command each, parsed and typed, but not yet judged.
 
 mod commerce;
+mod deployment;
 
 pub use commerce::*;
+pub use deployment::*;
 
-use crate::model::{InnerAccessPolicy, RuleSpec, State};
+use crate::model::{InnerAccessPolicy, InstanceAffinity, RuleSpec, State};
 use ipnet::Ipv4Net;
 use std::{collections::BTreeMap, net::Ipv4Addr};
 use types::{
-    AccountId, ByteCount, Currency, Decimal, DiskId, ImageId, InstanceId, Month, RuleId,
-    SecurityGroupId, Timestamp, VpcId, VswitchId,
+    AccountId, ByteCount, Currency, Decimal, DeploymentSetId, DiskId, ImageId, InstanceId, Month,
+    RuleId, SecurityGroupId, Timestamp, VpcId, VswitchId,
 };
 
 /// What every command that makes something carries.
@@ -102,6 +104,16 @@ pub struct RunInstances {
     pub deletion_protection: bool,
     /// How they are paid for.
     pub charging: Charging,
+    /// The zone to be in; `None`: any. Like what follows not written where it says nothing, so that tokens of requests from before
+    /// there was any of it hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// The deployment set to be in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deployment_set: Option<DeploymentSetId>,
+    /// The instances to be with, or apart from.
+    #[serde(skip_serializing_if = "InstanceAffinity::is_empty")]
+    pub affinity: InstanceAffinity,
 }
 
 impl RunInstances {
@@ -128,6 +140,9 @@ impl RunInstances {
             tags: BTreeMap::new(),
             deletion_protection: false,
             charging: Charging::default(),
+            zone: None,
+            deployment_set: None,
+            affinity: InstanceAffinity::default(),
         }
     }
 }
@@ -230,6 +245,8 @@ pub struct InstanceFilter {
     pub vswitch: Option<VswitchId>,
     /// In this security group.
     pub security_group: Option<SecurityGroupId>,
+    /// In this deployment set.
+    pub deployment_set: Option<DeploymentSetId>,
     /// With all of these labels.
     pub tags: BTreeMap<String, String>,
 }

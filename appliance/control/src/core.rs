@@ -536,6 +536,7 @@ pub(crate) fn check_room(what: &'static str, there: usize, asked: usize, limit: 
             "VPCs" => "QuotaExceeded.Vpc",
             "vswitches" => "QuotaExceeded.VSwitch",
             "security groups" => "QuotaExceed.SecurityGroup",
+            "deployment sets" => "DEPLOYMENTSET.QUOTA_FULL",
             "policies" => "QuotaExceed.Policy",
             _ => "QuotaExceeded",
         };

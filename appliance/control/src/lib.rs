@@ -22,6 +22,7 @@ pub mod ports;
 mod reconcile;
 mod records;
 mod settings;
+mod site;
 mod tokens;
 mod use_cases;
 

@@ -5,11 +5,12 @@ use crate::{
     core::{Core, Transaction},
     model::{EventSubject, Instance},
     records::{CpuRecord, DecisionInputs, DecisionRecord},
+    site::{self, Site},
 };
 use billing::StockNeed;
 use cpu::{Assignments, CpuSet};
 use instance::has_own_cpus;
-use placement::{Affinity, Decision, HostRow, HostTable, NoStock, PlacementRequest};
+use placement::{Affinity, Constraint, Decision, HostRow, HostTable, NoStock, PlacementRequest};
 use types::{ByteCount, DecisionId, InstanceId};
 
 /// What an instance without a type is called when it is placed and priced.
@@ -24,16 +25,22 @@ pub(crate) struct Hosts {
 }
 
 /// What is to be placed.
-pub(crate) struct Wanted {
+pub(crate) struct Wanted<'a> {
     pub(crate) instance: InstanceId,
     pub(crate) instance_type: Option<String>,
     pub(crate) vcpus: u32,
     pub(crate) memory: ByteCount,
     /// Whether it is preemptible.
     pub(crate) spot: bool,
+    /// Where it may be.
+    pub(crate) site: &'a Site,
 }
 
 impl Hosts {
+    /// The host with what holds room on it.
+    ///
+    /// A stopped instance gave its room back, and with it its place in its deployment set: it does not count as a member on this host
+    /// until it is started again, and is then placed among the others.
     pub(crate) fn new(transaction: &Transaction<'_>) -> Result<Self> {
         let core = transaction.core();
         let mut row = HostRow::new(
@@ -58,6 +65,7 @@ impl Hosts {
             }
             row.memory_used = row.memory_used + instance.memory;
             row.instances = row.instances.saturating_add(1);
+            site::count(&mut row, instance.deployment_set);
         }
         Ok(Self { row, own })
     }
@@ -81,9 +89,9 @@ impl Hosts {
     pub(crate) fn place(
         &mut self,
         core: &Core,
-        wanted: Wanted,
+        wanted: Wanted<'_>,
     ) -> (std::result::Result<Decision, NoStock>, DecisionInputs) {
-        let request = PlacementRequest {
+        let mut request = PlacementRequest {
             instance: wanted.instance,
             instance_type: wanted
                 .instance_type
@@ -96,6 +104,7 @@ impl Hosts {
             spot: wanted.spot,
             affinity: Affinity::default(),
         };
+        wanted.site.put_into(&mut request, &self.row);
         // An instance of an enterprise family is asked for on CPUs that it has for itself, all others on the rest.
         let apart = self
             .own
@@ -128,6 +137,7 @@ impl Hosts {
             }
             self.row.memory_used = self.row.memory_used + wanted.memory;
             self.row.instances = self.row.instances.saturating_add(1);
+            wanted.site.placed_on(&mut self.row);
         }
         (decided, inputs)
     }
@@ -186,6 +196,26 @@ pub(crate) fn record(
     Ok(())
 }
 
+/// Whether a host would take `count` such instances if only it had nothing on it: whether it helps to make room.
+pub(crate) fn room_would_do(inputs: &DecisionInputs, count: u32) -> bool {
+    let DecisionInputs { request, hosts, .. } = inputs;
+    hosts.rows().any(|row| {
+        let members = request.deployment_set.as_ref().map(|set| {
+            let there = row.deployment_sets.get(&set.id).copied();
+            (there.unwrap_or_default(), set.max_per_host)
+        });
+        let empty = HostRow {
+            vcpus_used: 0,
+            memory_used: ByteCount::ZERO,
+            local_disk_used: ByteCount::ZERO,
+            ..row
+        };
+        empty.obstacle(request).is_none()
+            && request.affinity.allows(empty.id)
+            && members.is_none_or(|(there, most)| there.saturating_add(count) <= most)
+    })
+}
+
 /// What the user is told when no host will do.
 pub(crate) fn no_stock(refusal: &NoStock) -> ControlError {
     let id = refusal.decision.id;
@@ -198,7 +228,30 @@ pub(crate) fn no_stock(refusal: &NoStock) -> ControlError {
         constraint.unwrap_or_default(),
         refusal.decision.reason
     );
-    ControlError::new(ErrorKind::NoStock, "OperationDenied.NoStock", message).with_next_step(format!(
-        "Stop or release instances, or ask for fewer vCPUs or less memory; decision {id} says what each host lacked."
-    ))
+    let way_out = way_out(refusal.constraint.as_ref());
+    ControlError::new(ErrorKind::NoStock, "OperationDenied.NoStock", message).with_next_step(
+        format!("{way_out}; decision {id} says what each host lacked."),
+    )
+}
+
+/// What helps against the constraint that ruled out most hosts.
+fn way_out(constraint: Option<&Constraint>) -> &'static str {
+    match constraint {
+        None => "Add a host",
+        Some(Constraint::NotAccepting) => "Wait until a host takes new instances again",
+        Some(Constraint::Zone) => "Ask for another zone, or for none",
+        Some(Constraint::Vcpus | Constraint::Memory) => {
+            "Stop or release instances, or ask for fewer vCPUs or less memory"
+        }
+        Some(Constraint::LocalDisk) => {
+            "Release instances with local disks, or ask for a type with less of it"
+        }
+        Some(Constraint::DeploymentSet) => {
+            "Stop or release a member of the deployment set, or run the instance outside of it"
+        }
+        Some(Constraint::Affinity) => {
+            "Ask for it without some of the instances it is to be with or apart from, or release those that keep it away"
+        }
+        Some(Constraint::Named(_)) => "Ask for what the scheduling policy has a host for",
+    }
 }

@@ -1,8 +1,9 @@
 //! What is kept in the store, and under which name.
 
 use crate::model::{
-    Charge, Decision, Disk, Image, Instance, Meter, NetworkInterface, PayBy, Payment, Policy,
-    PolicyKind, PolicyRevision, PolicyRoles, SecurityGroup, SpotMarket, Vpc, Vswitch,
+    Charge, Decision, DeploymentSet, Disk, Image, Instance, Meter, NetworkInterface, PayBy,
+    Payment, Policy, PolicyKind, PolicyRevision, PolicyRoles, SecurityGroup, SpotMarket, Vpc,
+    Vswitch,
 };
 use billing::{Arrears, Budget, Invoice, Purchase, Settlement, Subscription};
 use cpu::{CpuSet, Credits};
@@ -12,8 +13,8 @@ use placement::{HostTable, PlacementRequest};
 use serde::{Deserialize, Serialize};
 use store::{Record, Schema};
 use types::{
-    AccountId, Currency, DecisionId, DiskId, HostId, ImageId, InstanceId, InterfaceId, Month,
-    SecurityGroupId, Sha256Digest, SubscriptionId, Timestamp, VpcId, VswitchId,
+    AccountId, Currency, DecisionId, DeploymentSetId, DiskId, HostId, ImageId, InstanceId,
+    InterfaceId, Month, SecurityGroupId, Sha256Digest, SubscriptionId, Timestamp, VpcId, VswitchId,
 };
 
 /// The meaning of these records. A change that an older daemon would misread raises the version and brings a migration, up and
@@ -44,6 +45,7 @@ records! {
     Vswitch: "vswitches" by id: VswitchId;
     NetworkInterface: "interfaces" by id: InterfaceId;
     SecurityGroup: "security_groups" by id: SecurityGroupId;
+    DeploymentSet: "deployment_sets" by id: DeploymentSetId;
     Policy: "policies" by id: PolicyRevision;
     PolicyRoles: "policy_roles" by kind: PolicyKind;
     PolicyNameRecord: "policy_names" by name: String;

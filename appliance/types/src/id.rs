@@ -98,6 +98,8 @@ ids! {
     VswitchId = "vsw-", "a vswitch id";
     /// A network interface.
     InterfaceId = "eni-", "a network interface id";
+    /// A deployment set: instances that are kept on different hosts, or together.
+    DeploymentSetId = "ds-", "a deployment set id";
     /// A host.
     HostId = "h-", "a host id";
     /// A placement decision.

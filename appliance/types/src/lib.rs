@@ -20,8 +20,9 @@ pub use account::AccountId;
 pub use calendar::{Month, UtcOffset};
 pub use digest::Sha256Digest;
 pub use id::{
-    ChargeId, DecisionId, DiskId, HostId, ImageId, InstanceId, InterfaceId, InvoiceId, PaymentId,
-    PurchaseId, RuleId, SecurityGroupId, SettlementId, SubscriptionId, UsageId, VpcId, VswitchId,
+    ChargeId, DecisionId, DeploymentSetId, DiskId, HostId, ImageId, InstanceId, InterfaceId,
+    InvoiceId, PaymentId, PurchaseId, RuleId, SecurityGroupId, SettlementId, SubscriptionId,
+    UsageId, VpcId, VswitchId,
 };
 pub use mac::MacAddress;
 pub use money::{Currency, CurrencyMismatch, Money};

@@ -15,6 +15,7 @@ pub fn to_wire(event: &model::Event) -> Event {
         EventSubject::Vpc(id) => (id.to_string(), None),
         EventSubject::Vswitch(id) => (id.to_string(), None),
         EventSubject::SecurityGroup(id) => (id.to_string(), None),
+        EventSubject::DeploymentSet(id) => (id.to_string(), None),
         EventSubject::Decision(id) => (id.to_string(), None),
         EventSubject::Policy(kind) => (kind.to_string(), None),
         EventSubject::Settlement(id) => (id.to_string(), None),

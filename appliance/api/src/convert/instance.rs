@@ -152,6 +152,9 @@ pub fn to_command(request: RunInstances, received: Received) -> ApiResult<comman
             .collect::<ApiResult<_>>()?,
         tags: request.tags,
         deletion_protection: request.deletion_protection,
+        zone: None,
+        deployment_set: None,
+        affinity: model::InstanceAffinity::default(),
     })
 }
 

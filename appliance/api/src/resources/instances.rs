@@ -63,6 +63,7 @@ impl InstanceQuery {
                 "security_group_id",
                 self.security_group_id.as_ref(),
             )?,
+            deployment_set: None,
             tags: listed(self.tags.as_ref())
                 .map(|tag| match tag.split_once('=') {
                     Some((key, value)) => Ok((key.to_owned(), value.to_owned())),

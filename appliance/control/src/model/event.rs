@@ -2,8 +2,8 @@
 
 use crate::model::{DiskState, ImageState, PolicyKind, State};
 use types::{
-    AccountId, DecisionId, DiskId, ImageId, InstanceId, InvoiceId, SecurityGroupId, SettlementId,
-    SubscriptionId, Timestamp, VpcId, VswitchId,
+    AccountId, DecisionId, DeploymentSetId, DiskId, ImageId, InstanceId, InvoiceId,
+    SecurityGroupId, SettlementId, SubscriptionId, Timestamp, VpcId, VswitchId,
 };
 
 /// What something happened to, and its state after it (`None`: it is gone).
@@ -25,6 +25,8 @@ pub enum EventSubject {
     Vswitch(VswitchId),
     /// A security group or its rules changed.
     SecurityGroup(SecurityGroupId),
+    /// A deployment set was made, changed or deleted.
+    DeploymentSet(DeploymentSetId),
     /// A placement was decided.
     Decision(DecisionId),
     /// A stretch of an instance's use was charged.
@@ -65,6 +67,7 @@ impl EventSubject {
             Self::Vpc(_) => "vpc.changed",
             Self::Vswitch(_) => "vswitch.changed",
             Self::SecurityGroup(_) => "security_group.changed",
+            Self::DeploymentSet(_) => "deployment_set.changed",
             Self::Decision(_) => "decision.made",
             Self::Charge(_) => "usage.charged",
             Self::Policy(_) => "policy.changed",

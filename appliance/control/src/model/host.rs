@@ -20,6 +20,8 @@ pub struct HostInfo {
     pub id: HostId,
     /// Version of the daemon.
     pub version: String,
+    /// The zone it is in.
+    pub zone: String,
     /// Virtual CPUs.
     pub vcpus: Capacity<u32>,
     /// Memory.

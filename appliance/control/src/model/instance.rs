@@ -1,11 +1,11 @@
 //! Instances.
 
-use crate::model::{FinancialLock, InstanceCharge, State, StopReason};
+use crate::model::{FinancialLock, InstanceAffinity, InstanceCharge, State, StopReason};
 use bytes::Bytes;
 use std::{collections::BTreeMap, net::Ipv4Addr};
 use types::{
-    ByteCount, DecisionId, DiskId, HostId, ImageId, InstanceId, InterfaceId, MacAddress,
-    SecurityGroupId, Timestamp, VpcId, VswitchId,
+    ByteCount, DecisionId, DeploymentSetId, DiskId, HostId, ImageId, InstanceId, InterfaceId,
+    MacAddress, SecurityGroupId, Timestamp, VpcId, VswitchId,
 };
 
 /// What an instance is to become; its reconciler leads it there.
@@ -89,6 +89,12 @@ pub struct Instance {
     /// Why it must not run, if it must not.
     #[serde(default)]
     pub lock: Option<FinancialLock>,
+    /// The deployment set it is in.
+    #[serde(default)]
+    pub deployment_set: Option<DeploymentSetId>,
+    /// The instances it is to be with, or apart from.
+    #[serde(default)]
+    pub affinity: InstanceAffinity,
     /// The host it was placed on.
     pub host: HostId,
     /// The decision that placed it.

@@ -5,6 +5,7 @@
 mod bill;
 mod commerce;
 mod cpu;
+mod deployment;
 mod disk;
 mod event;
 mod host;
@@ -25,6 +26,7 @@ pub use billing::{
     Unpriced, Violation, ViolationKind,
 };
 pub use commerce::*;
+pub use deployment::{DeploymentSet, DeploymentStrategy, InstanceAffinity};
 pub use disk::{Disk, DiskRole, DiskState};
 pub use event::{Event, EventSubject};
 pub use host::{Capacity, Health, HealthCheck, HostInfo, Limits};

@@ -49,12 +49,13 @@ pub(super) fn admit(
                 "Ask for what the policy {policy} lets in; it refuses for `{reason}`."
             )))
         }
-        // The zone and the category of disks on offer are those that instances get anyhow.
+        // The category of disks on offer is the one that they get anyhow.
         Answer::Amend(amendment) => {
             let amended = amendment.apply(&request);
             command.name = amended.name;
             command.tags = amended.tags;
             command.deletion_protection = amended.deletion_protection;
+            command.zone = amended.zone;
             let message = format!("policy {policy} amends a request to run instances");
             transaction.event(EventSubject::Policy(PolicyKind::Admission), message);
             Ok(())
@@ -88,7 +89,7 @@ fn request(account: types::AccountId, command: &RunInstances, size: &Size) -> In
         image: command.image,
         name: command.name.clone(),
         tags: command.tags.clone(),
-        zone: None,
+        zone: command.zone.clone(),
         spot: matches!(command.charging, Charging::Preemptible { .. }),
         deletion_protection: command.deletion_protection,
     }

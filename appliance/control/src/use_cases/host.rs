@@ -30,6 +30,7 @@ impl Control {
         Ok(HostInfo {
             id: core.host,
             version: core.settings.version.clone(),
+            zone: core.settings.zone.clone(),
             vcpus: Capacity {
                 total: core
                     .settings

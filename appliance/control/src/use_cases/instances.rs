@@ -8,6 +8,7 @@ use crate::{
     placing::{self, Hosts, Wanted},
     ports::PortErrorKind,
     records::SubscriptionRecord,
+    site::Site,
     use_cases::{check_names, oldest_first},
 };
 use bytes::Bytes;
@@ -313,12 +314,14 @@ pub(crate) fn start_again(
     instance: &mut Instance,
     requested_ns: u64,
 ) -> Result<std::result::Result<(), NoStock>> {
+    let site = Site::again(transaction, instance)?;
     let wanted = Wanted {
         instance: instance.id,
         instance_type: instance.instance_type.clone(),
         vcpus: instance.vcpus,
         memory: instance.memory,
         spot: instance.charge.lease().is_some(),
+        site: &site,
     };
     let (decided, inputs) = Hosts::new(transaction)?.place(transaction.core(), wanted);
     let decision = match decided {
@@ -480,6 +483,9 @@ fn lets_through(filter: &InstanceFilter, instance: &Instance) -> bool {
         && filter
             .security_group
             .is_none_or(|group| instance.security_groups.contains(&group))
+        && filter
+            .deployment_set
+            .is_none_or(|set| instance.deployment_set == Some(set))
         && filter
             .tags
             .iter()

@@ -4,6 +4,7 @@ mod accounts;
 mod admit;
 mod bills;
 mod budgets;
+pub(crate) mod deployment_sets;
 mod disks;
 mod host;
 pub(crate) mod images;

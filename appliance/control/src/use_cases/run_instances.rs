@@ -10,6 +10,7 @@ use crate::{
     },
     placing::{self, Hosts, Wanted},
     reconcile::spot,
+    site::Site,
     tokens::Ticket,
     use_cases::{
         admit::{Size, admit},
@@ -136,12 +137,14 @@ fn accept(
         limits.max_disks,
     )?;
     check_existing_disks(transaction, &template.command)?;
+    let mut site = Site::asked(transaction, &template.command)?;
     let size = Size {
         vcpus: template.vcpus,
         memory: template.memory,
         system_disk: template.system_disk,
     };
     admit(transaction, &mut template.command, &size)?;
+    site.zone.clone_from(&template.command.zone);
     purchase::check_arrears(transaction, &transaction.core().settings.account)?;
     template.offer = Offer::ask(transaction, &template.command.charging, &priced(&template))?;
     // Defaults may be made here; a request that fails takes them back with everything else.
@@ -158,6 +161,7 @@ fn accept(
             vcpus: template.vcpus,
             memory: template.memory,
             spot: template.offer.is_preemptible(),
+            site: &site,
         };
         match hosts.place(transaction.core(), wanted) {
             (Ok(decision), inputs) => placed.push((instance, decision, inputs)),
@@ -172,21 +176,16 @@ fn accept(
         if template.command.request.dry_run {
             return Err(placing::no_stock(&refusal));
         }
+        let missing = least.saturating_sub(u32::try_from(placed.len()).unwrap_or(u32::MAX));
+        let helps = !template.offer.is_preemptible() && placing::room_would_do(&inputs, missing);
         placing::record(transaction, &refusal.decision, inputs)?;
         if !enough {
-            let missing = least.saturating_sub(u32::try_from(placed.len()).unwrap_or(u32::MAX));
-            let reclaimed = match template.offer.is_preemptible() {
-                true => None,
-                false => {
-                    let instance_type = template.command.instance_type.as_deref();
-                    spot::make_room(
-                        transaction,
-                        instance_type,
-                        template.shape(),
-                        missing,
-                        &hosts,
-                    )?
-                }
+            let reclaimed = if helps {
+                let instance_type = template.command.instance_type.as_deref();
+                let shape = template.shape();
+                spot::make_room(transaction, instance_type, shape, missing, &hosts)?
+            } else {
+                None
             };
             return Ok(Accepted::Refused(Box::new(refusal), reclaimed));
         }
@@ -485,6 +484,8 @@ fn make(
         deletion_protection: command.deletion_protection,
         charge,
         lock: None,
+        deployment_set: command.deployment_set,
+        affinity: command.affinity.clone(),
         host: decision.host.unwrap_or(transaction.core().host),
         decision: decision.id,
         created_at: template.now,

@@ -3,6 +3,7 @@
 mod bills;
 mod commerce;
 mod credits;
+mod deployment;
 mod images;
 mod lives;
 mod networks;

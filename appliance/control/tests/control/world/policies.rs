@@ -1,5 +1,5 @@
 //! Policies whose components are a word or two: `scheduler spread`, `scheduler refuse`, `scheduler fail`, `billing 0.02`,
-//! `admission two`, `admission label`, `admission odd`.
+//! `admission two`, `admission label`, `admission zone`, `admission odd`.
 
 use super::World;
 use billing::{
@@ -111,7 +111,7 @@ impl AdmissionPolicy for Named<String> {
         &self,
         request: &InstancesRequest,
         holdings: &Holdings,
-        _: &Offers,
+        offers: &Offers,
     ) -> Result<Answer, PolicyFailure> {
         let amend = |amendment| Ok(Answer::Amend(amendment));
         match self.policy.as_str() {
@@ -126,6 +126,16 @@ impl AdmissionPolicy for Named<String> {
                 deletion_protection: Some(true),
                 ..Amendment::default()
             }),
+            "zone" => match &request.zone {
+                None => amend(Amendment {
+                    zone: offers.zones.first().cloned(),
+                    ..Amendment::default()
+                }),
+                Some(zone) => Ok(Answer::Refuse {
+                    reason: "zone-named".to_owned(),
+                    message: format!("You named {zone}."),
+                }),
+            },
             _ => amend(Amendment {
                 zone: Some("nowhere".to_owned()),
                 ..Amendment::default()
