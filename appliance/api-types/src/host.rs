@@ -10,6 +10,9 @@ pub struct Host {
     pub id: String,
     /// Version of the daemon.
     pub version: String,
+    /// The zone it is in.
+    #[serde(default)]
+    pub zone: String,
     /// Virtual CPUs it may give to instances.
     pub vcpus_total: u32,
     /// Virtual CPUs given.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{InstanceCharge, InstanceLock, NewCharge};
+use crate::{Affinity, InstanceCharge, InstanceLock, NewCharge};
 
 /// Where an instance is in its life. `RunInstances` leads from `Pending` through `Starting` to `Running`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -90,6 +90,12 @@ pub struct Instance {
     /// Added to the kernel's command line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cmdline: Option<String>,
+    /// The deployment set it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment_set_id: Option<String>,
+    /// The instances it is to be with, or apart from; absent: it does not matter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
     /// The host it was placed on.
     pub host_id: String,
     /// The placement decision that chose the host.
@@ -249,6 +255,15 @@ pub struct RunInstances {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(format = Ipv4)]
     pub private_ip: Option<String>,
+    /// The zone to be in; without one, any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// The deployment set to be in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment_set_id: Option<String>,
+    /// The instances to be with, or apart from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
     /// Added to the kernel's command line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 2048)]

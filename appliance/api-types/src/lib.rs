@@ -4,7 +4,7 @@
 //! them as they came. Conventions, the same everywhere:
 //!
 //! - field names are snake_case and carry their unit (`memory_mib`, `size_gib`, `elapsed_ms`);
-//! - ids are strings in ECS form (`i-…`, `d-…`, `m-…`, `sg-…`, `vpc-…`, `vsw-…`, `sub-…`, `pay-…`);
+//! - ids are strings in ECS form (`i-…`, `d-…`, `m-…`, `sg-…`, `vpc-…`, `vsw-…`, `ds-…`, `sub-…`, `pay-…`);
 //! - states are spelled as ECS spells them (`Running`, `In_use`);
 //! - timestamps are RFC 3339 strings in UTC, decimals (money) are strings, so that no digit is lost;
 //! - a request with a field that is not known is refused; an answer may gain fields, and clients must ignore
@@ -17,6 +17,7 @@ mod budget;
 mod charge;
 mod console;
 mod decision;
+mod deployment_set;
 mod disk;
 mod event;
 mod host;
@@ -40,6 +41,7 @@ pub use budget::*;
 pub use charge::*;
 pub use console::*;
 pub use decision::*;
+pub use deployment_set::*;
 pub use disk::*;
 pub use event::*;
 pub use host::*;
@@ -118,6 +120,12 @@ mod tests {
     fn states_are_spelled_alike_on_the_wire_and_in_tables() {
         for state in InstanceState::ALL {
             assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+        }
+        for strategy in [
+            DeploymentStrategy::Availability,
+            DeploymentStrategy::LowLatency,
+        ] {
+            assert_eq!(serde_json::to_value(strategy).unwrap(), strategy.as_str());
         }
         assert_eq!(
             serde_json::to_value(DiskState::InUse).unwrap(),

@@ -150,6 +150,7 @@ named! {
     RuleId = "SecurityGroupRuleId";
     VpcId = "VpcId";
     VswitchId = "VSwitchId";
+    DeploymentSetId = "DeploymentSetId";
     DecisionId = "DecisionId";
     SubscriptionId = "SubscriptionId";
     AccountId = "AccountId";

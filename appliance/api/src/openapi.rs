@@ -38,6 +38,7 @@ use utoipa::{
         (name = "disks", description = "Their disks"),
         (name = "networks", description = "VPCs and vswitches"),
         (name = "security-groups", description = "Who may talk to whom"),
+        (name = "deployment-sets", description = "Which instances are on different hosts, or together"),
         (name = "policies", description = "Placement, prices and who decides them"),
         (name = "billing", description = "Prices, subscriptions, accounts, bills and budgets"),
         (name = "host", description = "The host itself")

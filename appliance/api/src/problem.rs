@@ -139,6 +139,7 @@ fn wire_field(path: &str) -> String {
             "vswitch" => "vswitch_id",
             "vpc" => "vpc_id",
             "security_groups" => "security_group_ids",
+            "deployment_set" => "deployment_set_id",
             "size" => "size_gib",
             "ports" => "port_range",
             "source_ports" => "source_port_range",
@@ -194,6 +195,8 @@ mod tests {
             ("system_disk.size", "system_disk.size_gib"),
             ("request.client_token", "client_token"),
             ("security_groups[1]", "security_group_ids[1]"),
+            ("deployment_set", "deployment_set_id"),
+            ("affinity.with[1]", "affinity.with[1]"),
             ("name", "name"),
         ] {
             assert_eq!(wire_field(path), wire);

@@ -14,9 +14,9 @@ use crate::{
     envelope, openapi,
     problem::{ApiProblem, ApiResult},
     resources::{
-        accounts, bills, budgets, console, decisions, disks, events, host, host_system, images,
-        instances, meters, plugins, quotes, security_groups, spot_prices, subscriptions, uploads,
-        usage, vpcs, vswitches,
+        accounts, bills, budgets, console, decisions, deployment_sets, disks, events, host,
+        host_system, images, instances, meters, plugins, quotes, security_groups, spot_prices,
+        subscriptions, uploads, usage, vpcs, vswitches,
     },
 };
 
@@ -140,6 +140,15 @@ pub(crate) fn described() -> OpenApiRouter<Shared> {
             vswitches::create_vswitch
         ))
         .routes(routes!(vswitches::get_vswitch, vswitches::delete_vswitch))
+        .routes(routes!(
+            deployment_sets::list_deployment_sets,
+            deployment_sets::create_deployment_set
+        ))
+        .routes(routes!(
+            deployment_sets::get_deployment_set,
+            deployment_sets::modify_deployment_set,
+            deployment_sets::delete_deployment_set
+        ))
         .routes(routes!(decisions::list_decisions))
         .routes(routes!(decisions::get_decision))
         .routes(routes!(decisions::rerun_decision))

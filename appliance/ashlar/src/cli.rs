@@ -127,6 +127,9 @@ pub enum Command {
     /// Security groups: who may talk to whom
     #[command(subcommand, visible_alias = "sg")]
     SecurityGroups(commands::security_groups::SecurityGroups),
+    /// Deployment sets: which instances are on different hosts, or together
+    #[command(subcommand, visible_alias = "deployment-set")]
+    DeploymentSets(commands::deployment_sets::DeploymentSets),
     /// Decisions: why an instance is where it is
     #[command(subcommand, visible_alias = "decision")]
     Decisions(commands::decisions::Decisions),

@@ -8,6 +8,7 @@ pub fn to_wire(host: &model::HostInfo) -> Host {
     Host {
         id: host.id.to_string(),
         version: host.version.clone(),
+        zone: host.zone.clone(),
         vcpus_total: host.vcpus.total,
         vcpus_used: host.vcpus.used,
         memory_total_mib: host.memory.total.mib(),

@@ -44,6 +44,8 @@ pub fn to_wire(instance: &model::Instance) -> Instance {
         cpus: None,
         image_id: instance.image.to_string(),
         cmdline: (!instance.cmdline.is_empty()).then(|| instance.cmdline.clone()),
+        deployment_set_id: instance.deployment_set.map(|set| set.to_string()),
+        affinity: super::deployment_set::affinity_to_wire(&instance.affinity),
         host_id: instance.host.to_string(),
         decision_id: instance.decision.to_string(),
         disks: disks_to_wire(instance),
@@ -152,9 +154,9 @@ pub fn to_command(request: RunInstances, received: Received) -> ApiResult<comman
             .collect::<ApiResult<_>>()?,
         tags: request.tags,
         deletion_protection: request.deletion_protection,
-        zone: None,
-        deployment_set: None,
-        affinity: model::InstanceAffinity::default(),
+        zone: request.zone,
+        deployment_set: parse_optional_id("deployment_set_id", request.deployment_set_id.as_ref())?,
+        affinity: super::deployment_set::affinity(request.affinity)?,
     })
 }
 

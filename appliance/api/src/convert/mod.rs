@@ -4,6 +4,7 @@ pub mod account;
 pub mod bill;
 pub mod charge;
 pub mod cpu;
+pub mod deployment_set;
 pub mod disk;
 pub mod event;
 pub mod host;

@@ -37,6 +37,8 @@ pub struct InstanceQuery {
     vswitch_id: Option<String>,
     /// In this security group.
     security_group_id: Option<String>,
+    /// In this deployment set.
+    deployment_set_id: Option<String>,
     /// With all of these labels, `KEY=VALUE` separated by commas.
     tags: Option<String>,
     /// How many items at most: 1 to 1000, 100 if absent.
@@ -63,7 +65,10 @@ impl InstanceQuery {
                 "security_group_id",
                 self.security_group_id.as_ref(),
             )?,
-            deployment_set: None,
+            deployment_set: parse_optional_id(
+                "deployment_set_id",
+                self.deployment_set_id.as_ref(),
+            )?,
             tags: listed(self.tags.as_ref())
                 .map(|tag| match tag.split_once('=') {
                     Some((key, value)) => Ok((key.to_owned(), value.to_owned())),

@@ -5,6 +5,7 @@ pub mod bills;
 pub mod budgets;
 pub mod console;
 pub mod decisions;
+pub mod deployment_sets;
 pub mod disks;
 pub mod events;
 pub mod host;

@@ -5,6 +5,7 @@ mod accounts;
 mod bills;
 mod commerce;
 mod console;
+mod deployment;
 mod envelope;
 mod events;
 mod fakes;

@@ -170,6 +170,8 @@ async fn every_route_is_described_and_every_description_is_a_route() {
         "/v1/vpcs/{id}",
         "/v1/vswitches",
         "/v1/vswitches/{id}",
+        "/v1/deployment-sets",
+        "/v1/deployment-sets/{id}",
         "/v1/decisions",
         "/v1/decisions/{id}",
         "/v1/usage",

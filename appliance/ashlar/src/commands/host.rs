@@ -14,6 +14,7 @@ pub async fn host(client: &Client, output: &Output) -> Result<(), Error> {
         facts(&[
             ("id", h.id.clone()),
             ("version", h.version.clone()),
+            ("zone", h.zone.clone()),
             ("up for", age_now(&h.started_at)),
             (
                 "instances",

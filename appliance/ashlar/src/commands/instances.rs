@@ -1,6 +1,8 @@
 //! `ashlar ps`, `show`, `start`, `stop`, `reboot`, `modify` and `rm`.
 
-use api_types::{CpuCredits, Instance, InstanceState, ModifyInstance, Page, StopInstance};
+use api_types::{
+    Affinity, CpuCredits, Instance, InstanceState, ModifyInstance, Page, StopInstance,
+};
 use clap::Args;
 
 use super::{Refusals, charge};
@@ -52,6 +54,9 @@ pub struct Ps {
     /// Only those in this security group
     #[arg(long = "security-group", visible_alias = "sg", value_name = "ID")]
     security_group: Option<String>,
+    /// Only those in this deployment set
+    #[arg(long, value_name = "ID")]
+    deployment_set: Option<String>,
     /// Only those with this label KEY=VALUE; may be repeated
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = super::tag)]
     tags: Vec<(String, String)>,
@@ -81,6 +86,7 @@ impl Ps {
             .add("vpc_id", self.vpc)
             .add("vswitch_id", self.vswitch)
             .add("security_group_id", self.security_group)
+            .add("deployment_set_id", self.deployment_set)
             .add("tags", (!tags.is_empty()).then(|| tags.join(",")))
             .finish();
         let page = client.list::<Instance>(&path).await?;
@@ -146,6 +152,10 @@ fn describe(i: &Instance) -> String {
         .iter()
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
+    let others = |list: fn(&Affinity) -> &Vec<String>| {
+        let affinity = i.affinity.as_ref();
+        affinity.map_or_else(String::new, |affinity| list(affinity).join("\n"))
+    };
     let optional = |text: &Option<String>| text.clone().unwrap_or_default();
     facts(&[
         ("id", i.id.clone()),
@@ -184,6 +194,9 @@ fn describe(i: &Instance) -> String {
             "locked",
             i.lock.map(charge::lock_words).unwrap_or_default().into(),
         ),
+        ("deployment set", optional(&i.deployment_set_id)),
+        ("with", others(|affinity| &affinity.with)),
+        ("apart from", others(|affinity| &affinity.apart_from)),
         ("host", i.host_id.clone()),
         ("decision", i.decision_id.clone()),
         ("created", i.created_at.clone()),

@@ -41,7 +41,7 @@ mod tests {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "ashlar", &mut script);
             let script = String::from_utf8(script).unwrap();
-            for word in ["security-groups", "console", "authorize"] {
+            for word in ["security-groups", "deployment-sets", "console", "authorize"] {
                 assert!(script.contains(word), "{shell}: {word}");
             }
         }

@@ -6,6 +6,7 @@ pub mod budgets;
 pub mod charge;
 pub mod console;
 pub mod decisions;
+pub mod deployment_sets;
 pub mod disks;
 pub mod enroll;
 pub mod events;
@@ -56,6 +57,7 @@ pub async fn execute(
         Command::Vpcs(vpcs) => vpcs.execute(client, output).await,
         Command::Vswitches(vswitches) => vswitches.execute(client, output).await,
         Command::SecurityGroups(groups) => groups.execute(client, output).await,
+        Command::DeploymentSets(sets) => sets.execute(client, output).await,
         Command::Decisions(decisions) => decisions.execute(client, output).await,
         Command::Usage(usage) => usage.execute(client, output).await,
         Command::Plugins { command: None } => plugins::list(client, output).await,

@@ -1,8 +1,8 @@
 //! `ashlar run`.
 
 use api_types::{
-    Image, InstanceState, InstancesCreated, NewDataDisk, NewSystemDisk, Period, RunInstances,
-    Vswitch,
+    Affinity, Image, InstanceState, InstancesCreated, NewDataDisk, NewSystemDisk, Period,
+    RunInstances, Vswitch,
 };
 use clap::Args;
 
@@ -27,6 +27,8 @@ Examples:
   ashlar run probe --count 3 --vswitch vsw-… --security-group sg-… -q
   ashlar run debian --type ecs.g6.large --period 1-month --auto-renew 1-month
   ashlar run probe --type ecs.g6.large --preemptible --price-limit 0.12
+  ashlar run debian --deployment-set ds-…                    apart from its other members, or near them
+  ashlar run probe --with i-… --apart-from i-…               beside one instance, away from another
   ashlar run probe --dry-run                                 would it work?";
 
 /// Run new instances of an image.
@@ -68,6 +70,18 @@ pub struct Run {
     /// A security group to be in; may be repeated, up to 5
     #[arg(long = "security-group", visible_alias = "sg", value_name = "ID")]
     security_groups: Vec<String>,
+    /// The zone to be in
+    #[arg(long, value_name = "NAME")]
+    zone: Option<String>,
+    /// The deployment set to be in
+    #[arg(long, value_name = "ID")]
+    deployment_set: Option<String>,
+    /// An instance to be on the same host as; may be repeated
+    #[arg(long, value_name = "ID")]
+    with: Vec<String>,
+    /// An instance not to be on the same host as; may be repeated
+    #[arg(long, value_name = "ID")]
+    apart_from: Vec<String>,
     /// Added to the image's kernel command line
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     cmdline: Option<String>,
@@ -138,6 +152,10 @@ impl Run {
             (None, Some(vpc)) => Some(only_vswitch(client, &vpc).await?),
             (vswitch, _) => vswitch,
         };
+        let affinity = Affinity {
+            with: self.with,
+            apart_from: self.apart_from,
+        };
         let (vcpus, memory_mib) = sizes(self.instance_type.as_deref(), self.vcpus, self.memory);
         Ok(RunInstances {
             image_id: image_id(client, &self.image).await?,
@@ -150,6 +168,9 @@ impl Run {
             description: self.description,
             vswitch_id,
             security_group_ids: self.security_groups,
+            zone: self.zone,
+            deployment_set_id: self.deployment_set,
+            affinity: (affinity != Affinity::default()).then_some(affinity),
             private_ip: self.private_ip.map(|ip| ip.to_string()),
             cmdline: self.cmdline,
             system_disk: self.system_disk.map(|size_gib| NewSystemDisk {

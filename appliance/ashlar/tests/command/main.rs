@@ -3,6 +3,7 @@
 mod bills;
 mod commerce;
 mod console;
+mod deployment;
 mod flash;
 mod host;
 mod images;
