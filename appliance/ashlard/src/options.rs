@@ -148,6 +148,9 @@ pub struct Serve {
     /// The KVM device.
     #[arg(long, value_name = "PATH", default_value = "/dev/kvm")]
     pub kvm: PathBuf,
+    /// The zone that the host is in, which instances can ask for: 1 to 63 letters, digits and dashes.
+    #[arg(long, value_name = "NAME", default_value = "local", value_parser = zone)]
+    zone: String,
     /// CPUs that instances of enterprise families (c, g, r) have for themselves, whole cores at a time, as in `2-7`; all others share the
     /// rest [default: none, all share all]
     #[arg(long, value_name = "LIST")]
@@ -218,6 +221,7 @@ impl Serve {
             None => ByteCount::from_mib((machine_memory()? >> 20).saturating_sub(512)),
         };
         let mut settings = Settings::new(self.folders.state.clone(), vcpus, memory);
+        settings.zone.clone_from(&self.zone);
         settings.launch_credits = self.launch_credits;
         settings.dedicated_cpus = dedicated_cpus;
         settings.limits.max_vcpus = settings.limits.max_vcpus.max(dedicated);
@@ -234,6 +238,17 @@ impl Serve {
 pub struct Teardown {
     #[command(flatten)]
     pub folders: Folders,
+}
+
+fn zone(text: &str) -> Result<String, String> {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let fits = (1..=63).contains(&text.len()) && !text.starts_with('-') && !text.ends_with('-');
+    if !fits || !text.bytes().all(known) {
+        return Err(
+            "write 1 to 63 letters and digits, and dashes between them, as in north-1a".to_owned(),
+        );
+    }
+    Ok(text.to_owned())
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {

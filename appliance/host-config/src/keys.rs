@@ -32,6 +32,11 @@ static HOST_NAME: Text = Text {
     example: "host-7",
     fits: is_label,
 };
+static ZONE: Text = Text {
+    what: "zone (1 to 63 letters, digits and dashes)",
+    example: "north-1a",
+    fits: is_label,
+};
 static DOMAIN: Text = Text {
     what: "domain",
     example: "example.org",
@@ -184,6 +189,7 @@ pub(crate) static CONFIG: &[Entry] = &[
     // Its value was checked before.
     must("version", Form::Number(0, i64::MAX)),
     may("hostname", Form::Text(&HOST_NAME)),
+    may("zone", Form::Text(&ZONE)),
     may("network", Form::Table(NETWORK)),
     may(
         "time",

@@ -20,6 +20,9 @@ pub struct HostConfig {
     /// The host's name: 1–63 letters, digits and dashes. Without one, what DHCP says, or `ashlar-` and a part of its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
+    /// The zone that the host is in: 1–63 letters, digits and dashes. Instances can ask for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
     /// The host's own network; instances have theirs.
     #[serde(default)]
     pub network: Network,
@@ -51,6 +54,7 @@ impl Default for HostConfig {
         Self {
             version: crate::VERSION,
             hostname: None,
+            zone: None,
             network: Network::default(),
             time: Time::default(),
             api: Api::default(),

@@ -592,6 +592,9 @@ impl Init {
             "--stop-grace-s",
             self.machine.chosen.config.shutdown.grace_s.to_string(),
         );
+        if let Some(zone) = &self.machine.chosen.config.zone {
+            add("--zone", zone.clone());
+        }
         let dedicated = &self.machine.chosen.config.cpu.dedicated;
         if !dedicated.is_empty() {
             add("--dedicated-cpus", dedicated.to_string());

@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use xtask::command::Invocation;
 use xtask::paths;
 
 use crate::site::{Site, poll, text};
@@ -14,6 +15,9 @@ const EAT: &str =
     "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
 /// A call may take 50 ms; the rest is for slow machines.
 const SOON: Duration = Duration::from_secs(3);
+
+/// A compiler on a slow machine.
+const COMPILING: Duration = Duration::from_secs(300);
 
 /// A host with this one policy of somebody's.
 fn site(name: &str, bytes: &[u8]) -> Result<(tempfile::TempDir, Site)> {
@@ -219,5 +223,39 @@ fn hosts_that_ask_for_signatures_install_nothing_without() -> Result<()> {
     let signed_by_us = [&install[..], &["--signature", &by_us]].concat();
     let installed = site.host.cli(&signed_by_us)?;
     ensure!(installed["author"] == "by us", "{installed}");
+    Ok(())
+}
+
+#[test]
+fn a_scheduler_in_c_is_made_built_tested_and_decides() -> Result<()> {
+    let site = Site::new(&[])?;
+    let folder = tempfile::Builder::new().prefix("ash").tempdir()?;
+    let ashlar = |args: &[&str]| {
+        let ashlar = Invocation::new(paths::program("ashlar")).args(args);
+        ashlar.dir(folder.path()).within(COMPILING).read()
+    };
+    ashlar(&[
+        "plugins",
+        "new",
+        "even",
+        "--kind",
+        "scheduler",
+        "--lang",
+        "c",
+    ])?;
+    ashlar(&["plugins", "test", "even"])?;
+    ashlar(&["plugins", "build", "even"])?;
+    let component = folder.path().join("even/target/even.wasm");
+    let component = component.to_str().context("not UTF-8")?;
+    site.host.cli(&["plugins", "install", "even", component])?;
+    site.host.cli(&["plugins", "activate", "even"])?;
+    let instance = site.launch("poweroff", &["--wait-output"])?;
+    let decision = text(&site.show(&instance)?, "decision_id")?;
+    let shown = site.host.cli(&["decisions", "show", &decision])?;
+    ensure!(
+        text(&shown, "policy")?.starts_with("even") && shown["fallback_reason"].is_null(),
+        "{shown}"
+    );
+    site.host.cli(&["decisions", "rerun", &decision])?;
     Ok(())
 }

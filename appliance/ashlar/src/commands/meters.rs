@@ -32,7 +32,7 @@ pub enum Meters {
     List,
     /// Have something metered of a resource, in place of a meter of the same name
     #[command(
-        after_help = "Examples:\n  ashlar meter set i-0123456789abcdefg licence.database --quantity 4 --while-running\n  ashlar meter set d-0123456789abcdefg backup.gib --quantity 20\n  ashlar plugins install payg payg.wasm --parameters-file prices.json --set meter.licence.database=0.12\n                                                     a price, per hour and unit\n\nA meter ends with its resource. What it counted before it was changed stays charged as it was."
+        after_help = "Examples:\n  ashlar meter set i-0123456789abcdefg licence.database --quantity 4 --while-running\n  ashlar meter set d-0123456789abcdefg backup.gib --quantity 20\n  ashlar plugins install payg payg.wasm --set meter.licence.database=0.12 …    a price\n\nPrices are per hour and unit. A meter ends with its resource. What it counted before it was changed stays charged as it was."
     )]
     Set {
         /// The instance, disk or image: its id
