@@ -41,7 +41,11 @@ pub(crate) struct Core {
     metering: Mutex<()>,
     /// How often stable storage was asked for, and up to which of these it was reached.
     syncs_asked: AtomicU64,
-    syncs_done: tokio::sync::Mutex<u64>,
+    syncs_done: AtomicU64,
+    /// Held by the one who asks for all.
+    syncing: tokio::sync::Mutex<()>,
+    /// Writers have their turns in the order in which they came: who came before a sync is in it. Taken before `books`.
+    turns: tokio::sync::Mutex<()>,
     events: broadcast::Sender<Event>,
     sequence: AtomicU64,
     /// The CPU credits of burstable instances.
@@ -106,7 +110,9 @@ impl Core {
             books: Mutex::new(books),
             metering: Mutex::new(()),
             syncs_asked: AtomicU64::new(0),
-            syncs_done: tokio::sync::Mutex::new(0),
+            syncs_done: AtomicU64::new(0),
+            syncing: tokio::sync::Mutex::default(),
+            turns: tokio::sync::Mutex::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,
             sequence: AtomicU64::new(0),
             credits: Accounts::default(),
@@ -174,8 +180,13 @@ impl Core {
         self: &Arc<Self>,
         change: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        let _turn = self.turns.lock().await;
+        let asked = self.syncs_asked.load(Ordering::SeqCst);
         let core = self.clone();
-        blocking(move || core.write_blocking(true, change)).await?
+        let done = blocking(move || core.write_blocking(true, change)).await??;
+        // It took along what was written before.
+        self.syncs_done.fetch_max(asked, Ordering::SeqCst);
+        Ok(done)
     }
 
     /// Changes the store without waiting for stable storage: for what a restart finds out anew.
@@ -183,22 +194,24 @@ impl Core {
         self: &Arc<Self>,
         change: impl FnOnce(&mut Transaction<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        let _turn = self.turns.lock().await;
         let core = self.clone();
         blocking(move || core.write_blocking(false, change)).await?
     }
 
-    /// Puts everything that was written so far on stable storage. Those who ask while the disk is busy share what comes next: one
-    /// durable transaction for all of them.
+    /// Puts everything that was written so far on stable storage: one durable transaction for all who ask for it while writers have
+    /// their turns before it.
     pub(crate) async fn sync(self: &Arc<Self>) -> Result<()> {
         let mine = self.syncs_asked.fetch_add(1, Ordering::SeqCst) + 1;
-        let mut done = self.syncs_done.lock().await;
-        if *done >= mine {
+        let _syncing = self.syncing.lock().await;
+        if self.syncs_done.load(Ordering::SeqCst) >= mine {
             return Ok(());
         }
+        let _turn = self.turns.lock().await;
         // Whoever has asked by now has written before.
         let group = self.syncs_asked.load(Ordering::SeqCst);
         self.sync_now().await?;
-        *done = group;
+        self.syncs_done.fetch_max(group, Ordering::SeqCst);
         Ok(())
     }
 
