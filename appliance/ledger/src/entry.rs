@@ -104,6 +104,18 @@ impl Usage {
         }
     }
 
+    /// Id of what is used.
+    #[must_use]
+    pub fn resource(&self) -> String {
+        match self {
+            Self::InstanceRunning { instance, .. } | Self::InstancePreemptible { instance, .. } => {
+                instance.to_string()
+            }
+            Self::DiskAllocated { disk, .. } => disk.to_string(),
+            Self::Other { resource, .. } => resource.clone(),
+        }
+    }
+
     /// Which meter of which resource this is.
     #[must_use]
     pub fn key(&self) -> UsageKey {

@@ -86,7 +86,7 @@ struct Texts {
 impl Texts {
     fn of(input: &RatingInput) -> Self {
         Self {
-            resource: input.usage.key().resource,
+            resource: input.usage.resource(),
             quantity: match &input.usage {
                 Usage::Other { quantity, .. } => quantity.to_string(),
                 _ => String::new(),

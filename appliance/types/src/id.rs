@@ -51,7 +51,11 @@ macro_rules! ids {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                // `pad` so that widths work in tables.
+                if f.width().is_none() && f.precision().is_none() {
+                    f.write_str($prefix)?;
+                    return f.write_str(self.body());
+                }
+                // So that widths work in tables.
                 f.pad(&[$prefix, self.body()].concat())
             }
         }

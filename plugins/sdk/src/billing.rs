@@ -29,11 +29,7 @@
 //! due, and of preemptible instances the lowest bid goes first.
 
 use crate::{Configuration, Decimal};
-use alloc::{
-    format,
-    string::{String, ToString},
-    vec::Vec,
-};
+use alloc::{format, string::String, vec::Vec};
 
 #[doc(hidden)]
 #[allow(missing_docs, reason = "generated; the WIT files document every field")]
@@ -148,7 +144,7 @@ impl<P: Billing> Guest for Exported<P> {
         let policy: P = configured_in(configuration, &currency)?;
         let price = |interval: &UsageInterval| {
             Ok(Price {
-                amount: policy.price(interval)?.to_string(),
+                amount: crate::text::decimal(policy.price(interval)?),
                 currency: currency.clone(),
             })
         };

@@ -48,6 +48,7 @@ pub mod check;
 mod configuration;
 mod host;
 pub mod scheduler;
+mod text;
 
 pub use configuration::Configuration;
 pub use host::{Level, log, random};
