@@ -1,20 +1,22 @@
 //! The first process: boots, then goes round until it is told to end.
 
+mod daemon;
+mod network;
+mod screen;
+
 use std::{
     fs,
-    io::Write as _,
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::PermissionsExt as _,
     panic::AssertUnwindSafe,
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
     rc::Rc,
     time::{Duration, Instant},
 };
 
-use boot_disk::{Disk, LiveDaemon, UpdatePhase};
+use boot_disk::UpdatePhase;
 use futures_util::FutureExt as _;
-use host::{clock::Correction, power::End, watchdog::Watchdog};
-use image_format::layout;
+use host::{power::End, watchdog::Watchdog};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
@@ -23,17 +25,14 @@ use tokio::{
     task::JoinHandle,
     time::{MissedTickBehavior, interval, timeout},
 };
-use types::Sha256Digest;
 
 use crate::{
-    DATA, Fault, LIVE, RUN, SOCKET,
+    SOCKET,
     boot::{self, Machine},
-    config, console,
-    console::{Key, Shown},
-    daemon::{self, Backoff, Daemon, Log},
+    console::{self, Key},
+    daemon::{Backoff, Daemon, Log},
     fault::{self, chain},
-    health, identity,
-    identity::TlsFiles,
+    health,
     protocol::{Answer, MAX_LINE, Request},
     requests::{self, Then},
     shutdown,
@@ -318,334 +317,6 @@ impl Init {
         Then::Nothing
     }
 
-    /// The network as the configuration wants it, with the modules loaded that it takes.
-    fn network_plan(&mut self) -> uplink::Plan {
-        let plan = config::network_plan(&self.machine.chosen.config, &self.machine.hostname());
-        if let Some(modules) = &mut self.machine.modules {
-            let needed: Vec<&str> = plan.modules().collect();
-            for error in needed
-                .into_iter()
-                .filter_map(|name| modules.load(name).err())
-            {
-                self.machine.faults.set(Fault::because(
-                    "network",
-                    &error,
-                    "Use an image with that module, or a configuration without.",
-                ));
-            }
-        }
-        plan
-    }
-
-    fn start_network(&mut self) {
-        let plan = self.network_plan();
-        match uplink::Uplink::start(plan, uplink::Options::default()) {
-            Ok(handle) => self.uplink = Some(handle),
-            Err(error) => {
-                self.machine.faults.set(Fault::because(
-                    "network",
-                    &error,
-                    "Reboot; if it happens again, report it.",
-                ));
-            }
-        }
-    }
-
-    async fn fetch_configuration(&mut self, url: &str) {
-        if let Some(uplink) = &self.uplink {
-            uplink.reachable(URL_PATIENCE).await;
-        }
-        let asked = url.to_owned();
-        let fetched = tokio::task::spawn_blocking(move || config::fetch(&asked)).await;
-        let text = match fetched {
-            Ok(Ok(text)) => text,
-            Ok(Err(why)) => {
-                self.machine.faults.set(Fault::new(
-                    "configuration",
-                    why,
-                    "Check the URL in the boot script and the server behind it.",
-                ));
-                return;
-            }
-            Err(_) => return,
-        };
-        let mut candidates = config::candidates(self.machine.records.record(), None, None, None);
-        candidates.url = Some(text);
-        self.machine.chosen = host_config::choose(&candidates);
-        self.machine.note_configuration();
-        let plan = self.network_plan();
-        let _ = host::settings::host_name(&self.machine.hostname());
-        if let Some(uplink) = &self.uplink {
-            let _ = uplink.reapply(plan).await;
-        }
-    }
-
-    fn apply_kernel_settings(&mut self) {
-        let kernel = self.machine.chosen.config.kernel.clone();
-        let mut wrong = Vec::new();
-        if let Some(modules) = &mut self.machine.modules {
-            wrong.extend(
-                kernel
-                    .modules
-                    .iter()
-                    .filter_map(|name| modules.load(name).err()),
-            );
-        }
-        wrong.extend(
-            kernel
-                .sysctl
-                .iter()
-                .filter_map(|(name, value)| host::settings::set(name, value).err()),
-        );
-        match host::settings::huge_pages(kernel.hugepages_2m, kernel.hugepages_1g) {
-            Ok(got) if got == (kernel.hugepages_2m, kernel.hugepages_1g) => {}
-            Ok((small, large)) => self.tell(&format!(
-                "room for {small} huge pages of 2 MiB and {large} of 1 GiB only"
-            )),
-            Err(error) => wrong.push(error),
-        }
-        if !wrong.is_empty() {
-            let all: Vec<String> = wrong.iter().map(|error| chain(error)).collect();
-            self.machine.faults.set(Fault::new(
-                "kernel",
-                all.join("; "),
-                "Correct `[kernel]` in the configuration.",
-            ));
-        }
-    }
-
-    /// A list of CPUs that this machine cannot do without is a fault; then nobody has CPUs of their own, and the daemon starts.
-    fn check_cpus(&mut self) {
-        let Ok(cpus) = std::thread::available_parallelism() else {
-            return;
-        };
-        let dedicated = &mut self.machine.chosen.config.cpu.dedicated;
-        let there = |cpu| usize::try_from(cpu).is_ok_and(|cpu| cpu < cpus.get());
-        let shared = (0..u32::MAX)
-            .take(cpus.get())
-            .any(|cpu| !dedicated.contains(cpu));
-        let message = match dedicated.iter().find(|cpu| !there(*cpu)) {
-            Some(cpu) => {
-                format!("there is no CPU {cpu} to dedicate: this machine has {cpus}, from 0 on")
-            }
-            None if !shared => {
-                format!("the CPUs {dedicated} are all of this machine's, and none is left to share")
-            }
-            None => return,
-        };
-        *dedicated = Default::default();
-        self.machine.faults.set(Fault::new(
-            "cpu",
-            format!("{message}; all instances share all CPUs"),
-            "Correct `dedicated` in `[cpu]` of the configuration.",
-        ));
-    }
-
-    fn note_network(&mut self) {
-        let Some(uplink) = &self.uplink else { return };
-        let status = uplink.status().borrow().clone();
-        if !status.applied {
-            return;
-        }
-        if status.is_reachable() {
-            self.machine.faults.clear("network");
-            return;
-        }
-        let mut lines: Vec<String> = status.interfaces.iter().map(ToString::to_string).collect();
-        lines.extend(status.problems);
-        if lines.is_empty() {
-            lines.push("there is no Ethernet interface".to_owned());
-        }
-        self.machine.faults.set(Fault::new(
-            "network",
-            lines.join("; "),
-            "Check cable, switch and DHCP server, or configure addresses.",
-        ));
-    }
-
-    fn addresses(&self) -> Vec<String> {
-        let status = self
-            .uplink
-            .as_ref()
-            .map(|uplink| uplink.status().borrow().clone());
-        status
-            .map(|status| {
-                status
-                    .addresses()
-                    .map(|address| address.to_string())
-                    .collect()
-            })
-            .unwrap_or_default()
-    }
-
-    fn synchronise_clock(&mut self) {
-        if let Some(told) = self.clock.as_mut().and_then(|asked| asked.now_or_never()) {
-            self.clock = None;
-            match told {
-                Ok(Ok(None)) => {}
-                Ok(Ok(Some(line))) => self.tell(&line),
-                Ok(Err(why)) => {
-                    self.next_clock = Instant::now() + CLOCK_RETRY;
-                    self.tell(&why);
-                }
-                Err(error) => self.tell(&chain(&error)),
-            }
-        }
-        if Instant::now() < self.next_clock {
-            return;
-        }
-        let Some(status) = self
-            .uplink
-            .as_ref()
-            .map(|uplink| uplink.status().borrow().clone())
-        else {
-            return;
-        };
-        if !status.is_reachable() {
-            return;
-        }
-        self.next_clock = Instant::now() + CLOCK_INTERVAL;
-        let mut servers = self.machine.chosen.config.time.servers.clone();
-        servers.extend(status.ntp.iter().map(ToString::to_string));
-        if !servers.is_empty() {
-            self.clock = Some(tokio::task::spawn_blocking(move || correct_clock(&servers)));
-        }
-    }
-
-    /// The program that is the daemon now, and what it is told.
-    fn program(&mut self) -> PathBuf {
-        let image = Path::new("/").join(layout::DAEMON);
-        let live = self.machine.records.record().live.clone();
-        let Some(live) = live.filter(|live| live.over == self.machine.release.version) else {
-            return image;
-        };
-        let path = Path::new(LIVE).join("ashlard");
-        match is_that(&path, &live) {
-            Ok(()) if self.backoff.failures() < LIVE_FAILURES => path,
-            Ok(()) => {
-                self.forget_live(&format!(
-                    "the daemon {} that was updated live ended {LIVE_FAILURES} times",
-                    live.version
-                ));
-                image
-            }
-            Err(why) => {
-                self.forget_live(&why);
-                image
-            }
-        }
-    }
-
-    fn forget_live(&mut self, why: &str) {
-        self.machine
-            .keep("go back to the image's daemon", |record| record.live = None);
-        self.machine.faults.set(Fault::new(
-            "live update",
-            format!("{why}; the image's daemon runs"),
-            "Update the host as a whole, or try another version.",
-        ));
-        self.backoff.reset();
-    }
-
-    fn start_daemon(&mut self) {
-        if self.daemon.is_some() || self.start_at.is_none_or(|at| Instant::now() < at) {
-            return;
-        }
-        self.start_at = None;
-        let arguments = match self.arguments() {
-            Ok(arguments) => arguments,
-            Err(error) => {
-                self.tell(&format!("cannot prepare the daemon: {error}"));
-                self.start_at = Some(Instant::now() + self.backoff.ended(Duration::ZERO));
-                return;
-            }
-        };
-        let program = self.program();
-        let terminals = self.machine_teller();
-        match daemon::start(&program, &arguments, &self.log, terminals) {
-            Ok(daemon) => self.daemon = Some(daemon),
-            Err(error) => {
-                self.health = Some(Err(format!(
-                    "the daemon {} cannot be started: {error}",
-                    program.display()
-                )));
-                self.start_at = Some(Instant::now() + self.backoff.ended(Duration::ZERO));
-            }
-        }
-    }
-
-    fn arguments(&mut self) -> std::io::Result<Vec<String>> {
-        let tls = TlsFiles::write(&Path::new(RUN).join("tls"), &self.machine.identity)?;
-        self.write_faults();
-        let mut arguments: Vec<String> = ["serve", "--socket", API_SOCKET, "--init-socket", SOCKET]
-            .map(str::to_owned)
-            .to_vec();
-        let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
-        add(
-            "--listen-tls",
-            self.machine.chosen.config.api.listen.to_string(),
-        );
-        add("--tls-cert", tls.certificate.display().to_string());
-        add("--tls-key", tls.key.display().to_string());
-        add("--token-file", tls.token.display().to_string());
-        add(
-            "--stop-grace-s",
-            self.machine.chosen.config.shutdown.grace_s.to_string(),
-        );
-        if let Some(zone) = &self.machine.chosen.config.zone {
-            add("--zone", zone.clone());
-        }
-        let dedicated = &self.machine.chosen.config.cpu.dedicated;
-        if !dedicated.is_empty() {
-            add("--dedicated-cpus", dedicated.to_string());
-        }
-        if self.machine.data.is_some() {
-            add("--state", format!("{DATA}/state"));
-            add("--pool", format!("{DATA}/pool"));
-            add("--plugins", format!("/{}", layout::PLUGINS));
-            arguments.push("--restart-instances".to_owned());
-        } else {
-            add("--state", format!("{RUN}/state"));
-            add("--maintenance", FAULTS_FILE.to_owned());
-        }
-        Ok(arguments)
-    }
-
-    fn restart_daemon(&mut self) {
-        self.backoff.reset();
-        self.machine.faults.clear("live update");
-        match &self.daemon {
-            Some(daemon) => signal_to(daemon.pid, rustix::process::Signal::TERM),
-            None => self.start_at = Some(Instant::now()),
-        }
-    }
-
-    fn reap(&mut self) {
-        for ended in host::children::reap() {
-            let Some(daemon) = self.daemon.take_if(|daemon| daemon.pid == ended.pid) else {
-                continue;
-            };
-            let pause = self.backoff.ended(daemon.started.elapsed());
-            self.start_at = Some(Instant::now() + pause);
-            let how = match (ended.status, ended.signal) {
-                (Some(0), _) => {
-                    self.start_at = Some(Instant::now());
-                    "it was told to".to_owned()
-                }
-                (Some(status), _) => format!("status {status}"),
-                (None, Some(signal)) => format!("signal {signal}"),
-                (None, None) => "no word".to_owned(),
-            };
-            let last = self
-                .log
-                .trouble(1)
-                .pop()
-                .map_or(String::new(), |line| format!(": {line}"));
-            self.health = Some(Err(format!("the daemon ended ({how}){last}")));
-            self.tell(&format!("the daemon ended ({how}); it is started again"));
-        }
-    }
-
     /// The aliases of devices that are plugged in from now on.
     fn new_devices(&self) -> mpsc::Receiver<Option<String>> {
         let (sender, receiver) = mpsc::channel(64);
@@ -712,119 +383,6 @@ impl Init {
         then
     }
 
-    fn key(&mut self, byte: u8) -> Then {
-        let asked = self.asked.take();
-        let key = match (asked, Key::of(byte)) {
-            (Some(key), _) if byte.eq_ignore_ascii_case(&b'y') => key,
-            (Some(_), _) => {
-                self.terminals.show("  not done\n");
-                return Then::Nothing;
-            }
-            (None, Some(key)) => {
-                if let Some(question) = key.question() {
-                    self.terminals.show(&format!("  {question}\n"));
-                    self.asked = Some(key);
-                    return Then::Nothing;
-                }
-                key
-            }
-            (None, None) => return Then::Nothing,
-        };
-        match key {
-            Key::Redraw => self.draw(true),
-            Key::Retry => {
-                self.terminals.show("  trying again\n");
-                if self.machine.data.is_none() {
-                    let terminals = Rc::clone(&self.terminals);
-                    self.machine
-                        .open_data(&Disk::all(), None, &|text| tell(&terminals, text));
-                }
-                self.restart_daemon();
-            }
-            Key::NewToken => {
-                let token = identity::new_token();
-                let digest = Sha256Digest::of(token.as_bytes());
-                let kept = self.machine.keep("keep the enrolment token", |record| {
-                    if let Some(identity) = &mut record.identity {
-                        identity.enrolment_sha256 = Some(digest);
-                    }
-                });
-                if kept {
-                    self.machine.identity.enrolment_sha256 = Some(digest);
-                    self.machine.token = Some(token);
-                }
-                self.draw(true);
-            }
-            Key::PreviousSlot => return self.answered(requests::rollback),
-            Key::ResetConfiguration => {
-                self.answered(requests::reset_configuration);
-                return Then::End { reboot: true };
-            }
-            Key::ForgetState => match self.machine.forget_state() {
-                Ok(()) => return Then::End { reboot: true },
-                Err(error) => self.terminals.show(&format!("  {}\n", chain(&error))),
-            },
-            Key::Reboot => return Then::End { reboot: true },
-            Key::PowerOff => return Then::End { reboot: false },
-        }
-        Then::Nothing
-    }
-
-    /// Does what a request does, and shows a refusal.
-    fn answered(&mut self, work: fn(&mut Machine) -> (Answer, Then)) -> Then {
-        let (answer, then) = work(&mut self.machine);
-        if let Answer::Refused { message, next_step } = answer {
-            self.terminals
-                .show(&format!("  {message}\n  -> {next_step}\n"));
-        }
-        then
-    }
-
-    fn draw(&mut self, always: bool) {
-        let network = self
-            .uplink
-            .as_ref()
-            .map(|uplink| uplink.status().borrow().clone());
-        let shown = Shown {
-            health: self.health.clone(),
-            token: self.machine.token.clone(),
-            network: network
-                .map(|status| status.interfaces.iter().map(ToString::to_string).collect())
-                .unwrap_or_default(),
-            port: self.machine.chosen.config.api.listen.port(),
-            last_errors: if matches!(self.health, Some(Err(_))) {
-                self.log.trouble(3)
-            } else {
-                Vec::new()
-            },
-        };
-        let screen = console::render(&requests::status(&self.machine, &self.addresses()), &shown);
-        if always || screen != self.screen {
-            self.terminals.show(&screen);
-            self.screen = screen;
-        }
-    }
-
-    /// What the daemon reads in maintenance, and whoever looks.
-    fn write_faults(&self) {
-        let text = serde_json::to_string(self.machine.faults.all()).unwrap_or_default();
-        if fs::read_to_string(FAULTS_FILE).is_ok_and(|old| old == text) {
-            return;
-        }
-        let part = format!("{FAULTS_FILE}.part");
-        let written = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&part)
-            .and_then(|mut file| file.write_all(text.as_bytes()))
-            .and_then(|()| fs::rename(&part, FAULTS_FILE));
-        if let Err(error) = written {
-            self.tell(&format!("cannot write {FAULTS_FILE}: {error}"));
-        }
-    }
-
     fn end(&mut self, reboot: bool, grace: Duration) {
         let how = if reboot { End::Reboot } else { End::PowerOff };
         let daemon = self.daemon.take().map(|daemon| daemon.pid);
@@ -870,42 +428,4 @@ async fn accepted(listener: Option<&UnixListener>) -> Option<UnixStream> {
         Some(listener) => listener.accept().await.ok().map(|(stream, _)| stream),
         None => std::future::pending().await,
     }
-}
-
-fn signal_to(pid: u32, signal: rustix::process::Signal) {
-    if let Some(pid) = i32::try_from(pid)
-        .ok()
-        .and_then(rustix::process::Pid::from_raw)
-    {
-        let _ = rustix::process::kill_process(pid, signal);
-    }
-}
-
-/// Whether a program is the one that was meant.
-fn is_that(path: &Path, live: &LiveDaemon) -> Result<(), String> {
-    let bytes = fs::read(path)
-        .map_err(|error| format!("the daemon that was updated live cannot be read: {error}"))?;
-    if Sha256Digest::of(&bytes) != live.sha256 {
-        return Err("the daemon that was updated live is not the one that was checked".to_owned());
-    }
-    Ok(())
-}
-
-/// Asks the servers in turn, and corrects the clock as the first one says that answers. A line if it was set.
-fn correct_clock(servers: &[String]) -> Result<Option<String>, String> {
-    let mut why = Vec::new();
-    for server in servers {
-        let corrected =
-            host::clock::ask(server).and_then(|offset| Ok((offset, host::clock::correct(offset)?)));
-        match corrected {
-            Ok((offset, Correction::Step)) => {
-                return Ok(Some(format!(
-                    "the clock was set by {offset:+.3} s, as {server} says"
-                )));
-            }
-            Ok(_) => return Ok(None),
-            Err(error) => why.push(chain(&error)),
-        }
-    }
-    Err(why.join("; "))
 }
