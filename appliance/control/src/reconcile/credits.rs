@@ -127,8 +127,10 @@ pub(crate) fn share_at_start(core: &Core, instance: &Instance) -> CpuShare {
         Some(quota)
     });
     // Where all share all it is on all of them from the start.
-    let apart = !core.settings.dedicated_cpus.is_empty();
-    let place = apart.then(|| place(core, instance)).unwrap_or(Ok(None));
+    let place = match core.settings.dedicated_cpus.is_empty() {
+        true => Ok(None),
+        false => place(core, instance),
+    };
     CpuShare {
         weight: Some(instance.vcpus.saturating_mul(WEIGHT_PER_VCPU)),
         quota,

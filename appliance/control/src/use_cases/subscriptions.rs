@@ -16,7 +16,7 @@ use crate::{
     },
 };
 use billing::{Purchase, Renewal, Stage, Subscription};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 use types::{InstanceId, PurchaseId, SubscriptionId};
 
 impl Control {
@@ -126,9 +126,9 @@ impl Control {
             let mut quoted = BTreeMap::new();
             let mut plan = None;
             for term in subscription.terms() {
-                if !quoted.contains_key(&term.period) {
+                if let Entry::Vacant(entry) = quoted.entry(term.period) {
                     let terms = terms(core, subscription.account(), &priced, term.period)?;
-                    quoted.insert(term.period, terms.first);
+                    entry.insert(terms.first);
                     plan = Some(terms.plan);
                 }
             }
