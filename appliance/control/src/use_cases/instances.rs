@@ -272,11 +272,14 @@ impl Control {
         }
     }
 
-    /// Types into the console of a running instance.
+    /// Types into the console of an instance that has its machine, also where it is not recorded yet that it runs.
     pub async fn console_input(&self, id: InstanceId, data: Bytes) -> Result<()> {
         let instance = self.instance(id).await?;
-        permit(&instance, Operation::ConsoleInput)?;
-        Ok(self.core().ports.machines.console_input(id, data).await?)
+        let machines = &self.core().ports.machines;
+        if !machines.running().contains(&id) {
+            permit(&instance, Operation::ConsoleInput)?;
+        }
+        Ok(machines.console_input(id, data).await?)
     }
 
     /// Writes what is intended for an instance, if its state allows it, and wakes who leads it there.

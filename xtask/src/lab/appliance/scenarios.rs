@@ -162,6 +162,12 @@ fn manifest(built: &Built) -> Result<String> {
     Ok(text(&built.manifest_file)?.to_owned())
 }
 
+/// The id of the one instance that was made.
+fn made(created: &serde_json::Value) -> Result<String> {
+    let id = created["instances"][0]["id"].as_str();
+    Ok(id.context("no instance was made")?.to_owned())
+}
+
 /// A unikernel that runs.
 fn run_probe(machine: &Machine, releases: &Releases) -> Result<String> {
     let probe = text(&releases.probe)?;
@@ -184,10 +190,7 @@ fn run_probe(machine: &Machine, releases: &Releases) -> Result<String> {
         "--timeout",
         "120",
     ])?;
-    let id = created["instances"][0]["id"]
-        .as_str()
-        .context("no instance was made")?
-        .to_owned();
+    let id = made(&created)?;
     machine.cli_text(&[
         "console",
         &id,

@@ -1,8 +1,8 @@
 //! The whole life of a host, and guests on it.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
-use super::{SOON, flashed, manifest, on, run_probe, text};
+use super::{SOON, flashed, made, manifest, on, run_probe, text};
 use crate::lab::appliance::machine::{BOOT, Machine, Stage, WELL};
 use crate::lab::appliance::releases::Releases;
 
@@ -119,10 +119,7 @@ fn linux_guest(machine: &Machine, releases: &Releases) -> Result<()> {
         "--timeout",
         "120",
     ])?;
-    let id = created["instances"][0]["id"]
-        .as_str()
-        .context("no instance was made")?
-        .to_owned();
+    let id = made(&created)?;
     let said = machine.cli_text(&[
         "console",
         &id,
@@ -159,18 +156,23 @@ fn burstable(machine: &Machine) -> Result<()> {
         "--timeout",
         "120",
     ])?;
-    let id = created["instances"][0]["id"]
-        .as_str()
-        .context("no instance was made")?;
-    machine.cli_text(&["console", id, "--wait-for", "script-end", "--timeout", "60"])?;
-    machine.cli(&["stop", "--force", "--wait", id])?;
+    let id = made(&created)?;
+    machine.cli_text(&[
+        "console",
+        &id,
+        "--wait-for",
+        "script-end",
+        "--timeout",
+        "60",
+    ])?;
+    machine.cli(&["stop", "--force", "--wait", &id])?;
     // It was given 30, and earned a fifth of a second in each: less than it used.
-    let credits = machine.cli(&["show", id])?["cpu_credits"].clone();
+    let credits = machine.cli(&["show", &id])?["cpu_credits"].clone();
     let balance = credits["balance"].as_f64().unwrap_or_default();
     ensure!(
         balance > 29.0 && balance < 30.0,
         "what it used was not counted: {credits}"
     );
-    machine.cli(&["rm", "--wait", id])?;
+    machine.cli(&["rm", "--wait", &id])?;
     Ok(())
 }
