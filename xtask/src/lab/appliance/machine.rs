@@ -454,6 +454,28 @@ impl Machine {
         }
     }
 
+    /// Looks until it is as it should be; `look` says how it is instead.
+    pub fn wait_until(
+        &self,
+        what: &str,
+        limit: Duration,
+        look: impl Fn(&Self) -> Result<std::result::Result<(), String>>,
+    ) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        loop {
+            interrupt::check()?;
+            let Err(instead) = look(self)? else {
+                return Ok(());
+            };
+            ensure!(
+                Instant::now() < deadline,
+                "not within {} s that {what}: {instead}",
+                limit.as_secs()
+            );
+            sleep(LOOK);
+        }
+    }
+
     /// Waits until an instance runs.
     pub fn wait_for_instance(&mut self, id: &str) -> Result<()> {
         let deadline = Instant::now() + BOOT;
