@@ -52,6 +52,9 @@ pub enum Usage {
     },
 }
 
+const INSTANCE_RUNNING: &str = "instance-running";
+const DISK_ALLOCATED: &str = "disk-allocated";
+
 /// Identifies a meter of a resource. At most one interval of each is open at a time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UsageKey {
@@ -65,25 +68,21 @@ impl UsageKey {
     /// Of a running instance.
     #[must_use]
     pub fn instance_running(instance: InstanceId) -> Self {
-        Self::new(instance.to_string(), "instance-running")
+        Self::other(instance.to_string(), INSTANCE_RUNNING)
     }
 
     /// Of an existing disk.
     #[must_use]
     pub fn disk_allocated(disk: DiskId) -> Self {
-        Self::new(disk.to_string(), "disk-allocated")
+        Self::other(disk.to_string(), DISK_ALLOCATED)
     }
 
     /// Of a meter that this program has no name for ([`Usage::Other`]).
     #[must_use]
     pub fn other(resource: impl Into<String>, name: &str) -> Self {
-        Self::new(resource.into(), name)
-    }
-
-    fn new(resource: String, meter: &str) -> Self {
         Self {
-            resource,
-            meter: meter.to_owned(),
+            resource: resource.into(),
+            meter: name.to_owned(),
         }
     }
 }
@@ -116,16 +115,20 @@ impl Usage {
         }
     }
 
+    /// Name of the meter.
+    #[must_use]
+    pub fn meter(&self) -> &str {
+        match self {
+            Self::InstanceRunning { .. } | Self::InstancePreemptible { .. } => INSTANCE_RUNNING,
+            Self::DiskAllocated { .. } => DISK_ALLOCATED,
+            Self::Other { name, .. } => name,
+        }
+    }
+
     /// Which meter of which resource this is.
     #[must_use]
     pub fn key(&self) -> UsageKey {
-        match self {
-            Self::InstanceRunning { instance, .. } | Self::InstancePreemptible { instance, .. } => {
-                UsageKey::instance_running(*instance)
-            }
-            Self::DiskAllocated { disk, .. } => UsageKey::disk_allocated(*disk),
-            Self::Other { name, resource, .. } => UsageKey::other(resource.clone(), name),
-        }
+        UsageKey::other(self.resource(), self.meter())
     }
 }
 

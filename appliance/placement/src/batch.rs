@@ -1,8 +1,8 @@
 //! Many placements at once, without a verdict on every host.
 
 use crate::{
-    Footprint, HostRow, HostTable, PlacementRequest, Scheduler, SchedulingPolicy, check_verdicts,
-    highest, policy::invalid_answer,
+    Footprint, HostRow, HostTable, PlacementRequest, Scheduler, SchedulingPolicy, highest,
+    policy::{checked_verdicts, invalid_answer},
 };
 use std::{collections::HashMap, time::Instant};
 use types::{HostId, PolicyFailure, PolicyIdentity};
@@ -87,9 +87,7 @@ fn one(
     request: &PlacementRequest,
     hosts: &HostTable,
 ) -> Result<Option<usize>, PolicyFailure> {
-    let mut verdicts = policy.evaluate(request, hosts)?;
-    check_verdicts(request, hosts, &verdicts)
-        .map_err(|message| invalid_answer(policy.identity(), message))?;
+    let mut verdicts = checked_verdicts(policy, request, hosts)?;
     request.affinity.rule_out(hosts, &mut verdicts);
     Ok(highest(&verdicts))
 }

@@ -4,8 +4,8 @@
 //! [`Constraint::Affinity`] in place of their scores, whoever the policy is: it need not know that there is such a thing.
 
 use crate::{
-    BuiltIn, Constraint, HostTable, PlacementRequest, SchedulingPolicy, Verdict, check_verdicts,
-    digest, highest, policy::invalid_answer,
+    BuiltIn, Constraint, HostTable, PlacementRequest, SchedulingPolicy, Verdict, digest, highest,
+    policy::checked_verdicts,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
@@ -157,14 +157,8 @@ impl Scheduler {
         request: &PlacementRequest,
         hosts: &HostTable,
     ) -> (PolicyIdentity, Vec<Verdict>, Option<PolicyFailure>) {
-        let policy = self.policy.identity();
-        let answer = self.policy.evaluate(request, hosts).and_then(|verdicts| {
-            check_verdicts(request, hosts, &verdicts)
-                .map_err(|message| invalid_answer(policy.clone(), message))?;
-            Ok(verdicts)
-        });
-        match answer {
-            Ok(verdicts) => (policy, verdicts, None),
+        match checked_verdicts(&*self.policy, request, hosts) {
+            Ok(verdicts) => (self.policy.identity(), verdicts, None),
             Err(failure) => (
                 self.fallback.identity(),
                 self.fallback.verdicts(request, hosts),

@@ -148,6 +148,18 @@ impl Fit {
     }
 }
 
+/// The policy's verdicts, once they are checked.
+pub(crate) fn checked_verdicts(
+    policy: &dyn SchedulingPolicy,
+    request: &PlacementRequest,
+    hosts: &HostTable,
+) -> Result<Vec<Verdict>, PolicyFailure> {
+    let verdicts = policy.evaluate(request, hosts)?;
+    check_verdicts(request, hosts, &verdicts)
+        .map_err(|message| invalid_answer(policy.identity(), message))?;
+    Ok(verdicts)
+}
+
 /// The failure of `policy` to give an answer that passes [`check_verdicts`].
 pub(crate) fn invalid_answer(policy: PolicyIdentity, message: String) -> PolicyFailure {
     PolicyFailure {

@@ -2,6 +2,7 @@
 
 mod machine;
 mod network;
+mod parts;
 mod power_cut;
 mod releases;
 mod scenarios;

@@ -275,11 +275,14 @@ impl Control {
     /// Types into the console of an instance that has its machine, also where it is not recorded yet that it runs.
     pub async fn console_input(&self, id: InstanceId, data: Bytes) -> Result<()> {
         let instance = self.instance(id).await?;
-        let machines = &self.core().ports.machines;
-        if !machines.running().contains(&id) {
+        let typed = self.core().ports.machines.console_input(id, data).await;
+        if let Err(error) = &typed
+            && error.kind == PortErrorKind::NotFound
+        {
+            // There is no machine: what the instance does instead is the better answer.
             permit(&instance, Operation::ConsoleInput)?;
         }
-        Ok(machines.console_input(id, data).await?)
+        Ok(typed?)
     }
 
     /// Writes what is intended for an instance, if its state allows it, and wakes who leads it there.

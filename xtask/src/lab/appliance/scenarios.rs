@@ -14,7 +14,8 @@ use anyhow::{Context, Result};
 use image_build::Built;
 use image_format::ArtifactKind;
 
-use super::machine::{BOOT, Disk, Machine, Parts, Stage, WELL};
+use super::machine::{BOOT, Machine, WELL};
+use super::parts::{Disk, Parts, Stage};
 use super::releases::Releases;
 
 /// Bytes of a scenario's disk: sparse.
@@ -168,6 +169,12 @@ fn made(created: &serde_json::Value) -> Result<String> {
     Ok(id.context("no instance was made")?.to_owned())
 }
 
+/// Waits until the probe in that instance has obeyed its script.
+fn script_ended(machine: &Machine, id: &str) -> Result<()> {
+    let wait = ["console", id, "--wait-for", "script-end", "--timeout", "60"];
+    machine.cli_text(&wait).map(drop)
+}
+
 /// A unikernel that runs.
 fn run_probe(machine: &Machine, releases: &Releases) -> Result<String> {
     let probe = text(&releases.probe)?;
@@ -191,14 +198,7 @@ fn run_probe(machine: &Machine, releases: &Releases) -> Result<String> {
         "120",
     ])?;
     let id = made(&created)?;
-    machine.cli_text(&[
-        "console",
-        &id,
-        "--wait-for",
-        "script-end",
-        "--timeout",
-        "60",
-    ])?;
+    script_ended(machine, &id)?;
     Ok(id)
 }
 

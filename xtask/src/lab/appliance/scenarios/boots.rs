@@ -10,8 +10,9 @@ use image_format::ArtifactKind;
 use super::{
     DISK, QUICK_END, SOON, enrolled, flashed, flashed_from, from_network, manifest, on, run_probe,
 };
-use crate::lab::appliance::machine::{BOOT, CARDS, Machine, Network, Parts, Stage, WELL};
+use crate::lab::appliance::machine::{BOOT, Machine, WELL};
 use crate::lab::appliance::network;
+use crate::lab::appliance::parts::{CARDS, Network, Parts, Stage};
 use crate::lab::appliance::releases::Releases;
 
 pub fn secure_boot(releases: &Releases, _: &mut Vec<String>) -> Result<()> {

@@ -7,7 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::{DISK, QUICK_END, SOON, from_network, on, run_probe, text};
-use crate::lab::appliance::machine::{BOOT, Disk, Machine, Parts, Stage, WELL};
+use crate::lab::appliance::machine::{BOOT, Machine, WELL};
+use crate::lab::appliance::parts::{Disk, Parts, Stage};
 use crate::lab::appliance::releases::Releases;
 
 pub fn encrypted(releases: &Releases, _: &mut Vec<String>) -> Result<()> {

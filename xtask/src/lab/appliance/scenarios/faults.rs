@@ -7,7 +7,8 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::{DISK, SOON, enrolled, flashed, from_network, on, text};
-use crate::lab::appliance::machine::{BOOT, Disk, Machine, Network, Parts, Stage, WELL};
+use crate::lab::appliance::machine::{BOOT, Machine, WELL};
+use crate::lab::appliance::parts::{Disk, Network, Parts, Stage};
 use crate::lab::appliance::releases::Releases;
 
 pub fn broken(releases: &Releases, _: &mut Vec<String>) -> Result<()> {

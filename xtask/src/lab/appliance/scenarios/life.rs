@@ -3,8 +3,9 @@
 use anyhow::{Result, ensure};
 use serde_json::Value;
 
-use super::{SOON, flashed, made, manifest, on, run_probe, text};
-use crate::lab::appliance::machine::{BOOT, Machine, Stage, WELL};
+use super::{SOON, flashed, made, manifest, on, run_probe, script_ended, text};
+use crate::lab::appliance::machine::{BOOT, Machine, WELL};
+use crate::lab::appliance::parts::Stage;
 use crate::lab::appliance::releases::Releases;
 
 pub fn life(releases: &Releases, notes: &mut Vec<String>) -> Result<()> {
@@ -161,14 +162,7 @@ fn burstable(machine: &Machine, releases: &Releases) -> Result<()> {
         "120",
     ])?;
     let id = made(&created)?;
-    machine.cli_text(&[
-        "console",
-        &id,
-        "--wait-for",
-        "script-end",
-        "--timeout",
-        "60",
-    ])?;
+    script_ended(machine, &id)?;
     machine.cli(&["stop", "--force", "--wait", &id])?;
     // It was given 30, and earned a fifth of a second in each: less than it used.
     let counted = |credits: &Value| {

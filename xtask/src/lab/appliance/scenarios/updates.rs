@@ -8,7 +8,8 @@ use image_build::Built;
 use image_format::ArtifactKind;
 
 use super::{QUICK_END, SOON, enrolled, flashed, manifest, on, text};
-use crate::lab::appliance::machine::{BOOT, Machine, Parts, Stage, WELL};
+use crate::lab::appliance::machine::{BOOT, Machine, WELL};
+use crate::lab::appliance::parts::{Parts, Stage};
 use crate::lab::appliance::power_cut;
 use crate::lab::appliance::releases::Releases;
 
@@ -16,7 +17,7 @@ pub fn bad_updates(releases: &Releases, _: &mut Vec<String>) -> Result<()> {
     let stage = Stage::new("bad-updates")?;
     let configuration = "version = 1\n[update]\nhealth_deadline_s = 20\n[shutdown]\ngrace_s = 0\n";
     let disk = flashed(releases, &stage, "disk", configuration)?;
-    let mut machine = enrolled(&stage, "bad", &on(&disk))?;
+    let machine = enrolled(&stage, "bad", &on(&disk))?;
 
     // One bit of the image, then one byte of the manifest: nothing was switched.
     let folder = stage.file("flipped");
