@@ -80,8 +80,9 @@ static bool price_in(const char *list, string name, const char *otherwise, struc
 
 static bool price_per_hour(const usage *usage, struct number *price, string *error) {
     switch (usage->tag) {
-    case INSTANCE_RUNNING: {
-        const instance_usage *instance = &usage->val.instance_running;
+    case INSTANCE_RUNNING:
+    case INSTANCE_STOPPED: {
+        const instance_usage *instance = instance_of(usage);
         string type = instance->instance_type;
         if (find(words("instance-type."), type) != NULL)
             return price_in("instance-type.", type, "", whole(1), price, error);

@@ -60,7 +60,7 @@ pub struct BillLine {
     pub kind: String,
     /// The resource: an instance, a disk.
     pub resource_id: String,
-    /// The meter of usage: `instance-running`, `disk-allocated`.
+    /// The meter of usage: `instance-running`, `instance-stopped`, `disk-allocated`.
     pub meter: String,
     /// How many charges it sums up, or what was bought.
     pub detail: String,

@@ -18,7 +18,7 @@ pub enum InstanceState {
     Running,
     /// Asked to stop.
     Stopping,
-    /// Not running; disks and addresses are kept.
+    /// Not running; disks and addresses are kept, and what `stopped_mode` says.
     Stopped,
 }
 
@@ -43,6 +43,18 @@ impl InstanceState {
             Self::Stopped => "Stopped",
         }
     }
+}
+
+/// What a stopped instance keeps beside its disks and addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub enum StoppedMode {
+    /// Its virtual CPUs and memory: they are charged on, and it can be started at any time.
+    KeepCharging,
+    /// Nothing: virtual CPUs and memory cost nothing and others may get them, so that a later start may find no room.
+    StopCharging,
+    /// Its virtual CPUs and memory, which are paid for in advance.
+    #[serde(rename = "Not-applicable")]
+    NotApplicable,
 }
 
 /// Why an instance is in its state, when there is more to say than "it was asked to".
@@ -72,6 +84,9 @@ pub struct Instance {
     /// Why, when there is more to say than that it was asked to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_reason: Option<StateReason>,
+    /// What it keeps while it is stopped; absent while it is to run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_mode: Option<StoppedMode>,
     /// The instance type it was made from, if one was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_type: Option<String>,
@@ -356,10 +371,32 @@ pub struct InstancesCreated {
     pub instances: Vec<Instance>,
 }
 
-/// Stop or reboot an instance.
+/// Stop an instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StopInstance {
+    /// False: press the power button and wait for the guest; true: take the power away.
+    #[serde(default)]
+    pub force: bool,
+    /// What it keeps then; absent: `KeepCharging`. One that is stopped and keeps its virtual CPUs and memory gives them up when it is
+    /// stopped with `StopCharging`. What is paid for in advance keeps what is paid for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_mode: Option<KeepWhenStopped>,
+}
+
+/// What an instance is to keep when it is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub enum KeepWhenStopped {
+    /// Its virtual CPUs and memory, which are charged on.
+    KeepCharging,
+    /// Only its disks and addresses.
+    StopCharging,
+}
+
+/// Stop an instance and start it again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RebootInstance {
     /// False: press the power button and wait for the guest; true: take the power away.
     #[serde(default)]
     pub force: bool,

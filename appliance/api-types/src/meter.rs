@@ -14,6 +14,17 @@ pub struct SetMeter {
     pub while_running: bool,
 }
 
+/// Who has something metered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MeterSetter {
+    /// Who runs the host.
+    #[default]
+    Operator,
+    /// The billing policy.
+    BillingPolicy,
+}
+
 /// Something that is metered of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Meter {
@@ -26,6 +37,9 @@ pub struct Meter {
     /// Whether it lasts only while the instance runs.
     #[serde(default)]
     pub while_running: bool,
+    /// Who has it metered.
+    #[serde(default)]
+    pub set_by: MeterSetter,
     /// When it was set first (RFC 3339).
     #[schema(format = DateTime)]
     pub created_at: String,

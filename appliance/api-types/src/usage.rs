@@ -13,7 +13,7 @@ pub struct Charge {
     /// The instance, if that is what was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<String>,
-    /// What was metered: `instance-running`, `disk-allocated`, `image-stored`, or a meter's name.
+    /// What was metered: `instance-running`, `instance-stopped`, `disk-allocated`, `image-stored`, or a meter's name.
     pub meter: String,
     /// Start of the stretch (RFC 3339).
     #[schema(format = DateTime)]

@@ -1,18 +1,23 @@
-//! The commercial decisions: what a policy may say about quotes, renewals, debts and preemption, what counts as an answer, and what
-//! happens without one.
+//! The commercial decisions: what a policy may say about quotes, renewals, debts, preemption and meters, what counts as an answer, and
+//! what happens without one.
 //!
 //! ```text
-//! question ─► CommercialPolicy ─► check_quote, check_renewal, Debt::check, check_order ─► Decided
-//!                    └─ fails, or its answer does not pass ─► StandardTerms ─────────────────┘
+//! question ─► CommercialPolicy ─► check_quote, check_renewal, Debt::check, check_order, check_meters ─► Decided
+//!                    └─ fails, or its answer does not pass ─► StandardTerms ───────────────────────────────┘
 //! ```
 
 mod debt;
+mod metering;
 mod preemption;
 mod quote;
 mod renewal;
 mod standard;
 
 pub use debt::{ArrearsStep, Debt};
+pub use metering::{
+    MAX_METERS, METER_DECIMALS, MeteredInstance, PolicyMeter, check_meter_name,
+    check_meter_quantity, check_meters,
+};
 pub use preemption::check_order;
 pub use quote::{
     ChargeType, MAX_LINES, MAX_WORDS, PriceUnit, Quote, QuoteLine, QuoteRequest, QuotedDisk,
@@ -62,6 +67,12 @@ pub trait CommercialPolicy: Send + Sync {
         missing: StockNeed,
         now: Timestamp,
     ) -> Result<Vec<InstanceId>, PolicyFailure>;
+
+    /// What is metered of an instance beside what the host meters by itself.
+    ///
+    /// # Errors
+    /// As of [`quote`](Self::quote).
+    fn meters(&self, instance: &MeteredInstance) -> Result<Vec<PolicyMeter>, PolicyFailure>;
 }
 
 /// The configured policy, with [`StandardTerms`] behind it.
@@ -163,6 +174,18 @@ impl Commerce {
             policy: decided.policy,
             fallback: decided.fallback,
         }
+    }
+
+    /// What is metered of an instance beside what the host meters by itself; `None` without a usable answer: meters then stay as
+    /// they are.
+    #[must_use]
+    pub fn meters(&self, instance: &MeteredInstance) -> Decided<Option<Vec<PolicyMeter>>> {
+        Decided::new(
+            self.policy.identity(),
+            self.policy.meters(instance).map(Some),
+            |meters| check_meters(meters.as_deref().unwrap_or_default()),
+            || (self.standard.identity(), None),
+        )
     }
 }
 

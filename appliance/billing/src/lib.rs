@@ -52,9 +52,10 @@ mod verify;
 pub use arrears::{Arrears, ArrearsAction, Cleared, RETRY_DAYS, STOP_DAYS};
 pub use budget::{Alert, Budget, InvalidBudget};
 pub use commerce::{
-    ArrearsStep, ChargeType, Commerce, CommercialPolicy, Debt, MAX_LINES, MAX_REFUSAL, MAX_WORDS,
-    PriceUnit, Quote, QuoteLine, QuoteRequest, QuotedDisk, Renewal, RenewalRequest, StandardTerms,
-    check_order, check_quote, check_renewal,
+    ArrearsStep, ChargeType, Commerce, CommercialPolicy, Debt, MAX_LINES, MAX_METERS, MAX_REFUSAL,
+    MAX_WORDS, METER_DECIMALS, MeteredInstance, PolicyMeter, PriceUnit, Quote, QuoteLine,
+    QuoteRequest, QuotedDisk, Renewal, RenewalRequest, StandardTerms, check_meter_name,
+    check_meter_quantity, check_meters, check_order, check_quote, check_renewal,
 };
 pub use due::{Due, OutOfOrder};
 pub use invoice::{Books, Invoice, InvoiceError, InvoiceLine, LineKind};

@@ -14,6 +14,7 @@ use crate::{
         ChargeRecord, DecisionInputs, EntryRecord, HostRecord, OwnerRecord, PaymentRecord,
         PurchaseRecord,
     },
+    use_cases::meters,
 };
 use billing::Purchase;
 use ledger::{Change, Charge, Entry, Ledger, RatingInput, UsageKey};
@@ -118,6 +119,8 @@ impl Core {
             credits: Accounts::default(),
         };
         core.begin_policies()?;
+        // The prices may be another policy's than those of the daemon before.
+        meters::follow_policy_everywhere(&core)?;
         Ok(core)
     }
 
@@ -445,6 +448,10 @@ impl Transaction<'_> {
 
     pub(crate) fn list<R: Record>(&self) -> Result<Vec<R>> {
         Ok(self.writer.list()?)
+    }
+
+    pub(crate) fn list_under<R: Record>(&self, prefix: &str) -> Result<Vec<R>> {
+        Ok(self.writer.list_under(prefix)?)
     }
 
     pub(crate) fn put<R: Record>(&self, record: &R) -> Result<()> {

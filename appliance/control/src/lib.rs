@@ -10,6 +10,7 @@ pub mod adapters;
 mod addresses;
 mod bills;
 mod boot_image;
+mod charged;
 pub mod commands;
 mod control;
 mod core;

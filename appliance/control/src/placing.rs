@@ -39,8 +39,8 @@ pub(crate) struct Wanted<'a> {
 impl Hosts {
     /// The host with what holds room on it.
     ///
-    /// A stopped instance gave its room back, and with it its place in its deployment set: it does not count as a member on this host
-    /// until it is started again, and is then placed among the others.
+    /// An instance that is stopped without charge gave its room back, and with it its place in its deployment set: it does not count as a
+    /// member on this host until it is started again, and is then placed among the others.
     pub(crate) fn new(transaction: &Transaction<'_>) -> Result<Self> {
         let core = transaction.core();
         let mut row = HostRow::new(
@@ -51,7 +51,7 @@ impl Hosts {
         );
         let mut own = core.own_cpus();
         let holding = transaction.list::<Instance>()?.into_iter();
-        for instance in holding.filter(|instance| instance.state.holds_capacity()) {
+        for instance in holding.filter(|instance| instance.holds_capacity()) {
             let record = match &own {
                 Some(_) => transaction.get::<CpuRecord>(&instance.id)?,
                 None => None,
@@ -160,7 +160,7 @@ impl Core {
             return Ok(None);
         };
         let record = self.get::<CpuRecord>(&instance.id)?;
-        let record = record.filter(|_| instance.state.holds_capacity());
+        let record = record.filter(|_| instance.holds_capacity());
         Ok(record
             .filter(|record| own.restore(instance.id, &record.cpus))
             .map(|record| record.cpus))
@@ -241,13 +241,13 @@ fn way_out(constraint: Option<&Constraint>) -> &'static str {
         Some(Constraint::NotAccepting) => "Wait until a host takes new instances again",
         Some(Constraint::Zone) => "Ask for another zone, or for none",
         Some(Constraint::Vcpus | Constraint::Memory) => {
-            "Stop or release instances, or ask for fewer vCPUs or less memory"
+            "Release instances or stop some with StopCharging, or ask for fewer vCPUs or less memory"
         }
         Some(Constraint::LocalDisk) => {
             "Release instances with local disks, or ask for a type with less of it"
         }
         Some(Constraint::DeploymentSet) => {
-            "Stop or release a member of the deployment set, or run the instance outside of it"
+            "Release a member of the deployment set or stop one with StopCharging, or run the instance outside of it"
         }
         Some(Constraint::Affinity) => {
             "Ask for it without some of the instances it is to be with or apart from, or release those that keep it away"

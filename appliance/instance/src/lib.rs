@@ -14,5 +14,5 @@ mod token;
 
 pub use operation::{IncorrectStatus, Operation};
 pub use shape::{Shape, UnknownType, baseline_percent, has_own_cpus};
-pub use state::{Change, State, StopReason};
+pub use state::{Change, State, StopReason, StoppedMode};
 pub use token::{Admission, ClientToken, InvalidToken, TokenRefusal, TokenUse};

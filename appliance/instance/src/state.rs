@@ -1,4 +1,4 @@
-//! The states of an instance, as ECS names them, what leads from one to the other, and why it stopped.
+//! The states of an instance, as ECS names them, what leads from one to the other, why it stopped, and what it keeps then.
 //!
 //! ```text
 //!  RunInstances      prepared          vCPUs run
@@ -107,10 +107,43 @@ impl State {
         }
     }
 
-    /// Whether virtual CPUs and memory are taken for it: in every state but Stopped.
+    /// Whether there is, or is to be, a machine: in every state but Stopped.
     #[must_use]
-    pub const fn holds_capacity(self) -> bool {
+    pub const fn has_machine(self) -> bool {
         !matches!(self, Self::Stopped)
+    }
+}
+
+/// What a stopped instance keeps beside its disks and addresses, which it always does (ECS StoppedMode).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub enum StoppedMode {
+    /// Its virtual CPUs and memory: they are charged on, and it can be started at any time.
+    KeepCharging,
+    /// Nothing: virtual CPUs and memory cost nothing and others may get them, so that a later start may find no room.
+    #[default]
+    StopCharging,
+    /// Its virtual CPUs and memory, which are paid for in advance.
+    #[serde(rename = "Not-applicable")]
+    NotApplicable,
+}
+
+impl StoppedMode {
+    /// The name ECS gives it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::KeepCharging => "KeepCharging",
+            Self::StopCharging => "StopCharging",
+            Self::NotApplicable => "Not-applicable",
+        }
+    }
+
+    /// Whether virtual CPUs and memory stay its own.
+    #[must_use]
+    pub const fn keeps_capacity(self) -> bool {
+        !matches!(self, Self::StopCharging)
     }
 }
 
@@ -148,6 +181,18 @@ pub enum StopReason {
 }
 
 impl StopReason {
+    /// Whether the host is to blame: neither its user nor the guest ended it.
+    #[must_use]
+    pub const fn is_the_hosts(&self) -> bool {
+        matches!(
+            self,
+            Self::VmmKilled { .. }
+                | Self::VmmFailed { .. }
+                | Self::Vanished
+                | Self::StartFailed { .. }
+        )
+    }
+
     /// For programs: the name of the variant.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -228,10 +273,10 @@ mod tests {
                 state = state.after(change).unwrap_or(state);
                 if state == State::Stopped {
                     prop_assert_eq!(state.after(Change::Start), Some(State::Starting));
-                    prop_assert!(!state.holds_capacity());
+                    prop_assert!(!state.has_machine());
                 } else {
                     prop_assert_eq!(state.after(Change::Exit), Some(State::Stopped));
-                    prop_assert!(state.holds_capacity());
+                    prop_assert!(state.has_machine());
                 }
             }
         }

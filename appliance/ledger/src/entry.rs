@@ -32,6 +32,20 @@ pub enum Usage {
         /// The price per hour, in the currency of the prices in force; not negative.
         hourly: Decimal,
     },
+    /// An instance is stopped and keeps its virtual CPUs and memory.
+    InstanceStopped {
+        /// Which.
+        instance: InstanceId,
+        /// Name of its type.
+        instance_type: String,
+        /// Its virtual CPUs.
+        vcpus: u32,
+        /// Its memory.
+        memory: ByteCount,
+        /// The price per hour of one that may be reclaimed, as of when this began.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hourly: Option<Decimal>,
+    },
     /// A disk exists.
     DiskAllocated {
         /// Which.
@@ -53,6 +67,7 @@ pub enum Usage {
 }
 
 const INSTANCE_RUNNING: &str = "instance-running";
+const INSTANCE_STOPPED: &str = "instance-stopped";
 const DISK_ALLOCATED: &str = "disk-allocated";
 
 /// Identifies a meter of a resource. At most one interval of each is open at a time.
@@ -60,7 +75,7 @@ const DISK_ALLOCATED: &str = "disk-allocated";
 pub struct UsageKey {
     /// Id of the resource: `i-…`, `d-…`, ….
     pub resource: String,
-    /// Name of the meter: `instance-running`, `disk-allocated`, ….
+    /// Name of the meter: `instance-running`, `instance-stopped`, `disk-allocated`, ….
     pub meter: String,
 }
 
@@ -69,6 +84,12 @@ impl UsageKey {
     #[must_use]
     pub fn instance_running(instance: InstanceId) -> Self {
         Self::other(instance.to_string(), INSTANCE_RUNNING)
+    }
+
+    /// Of a stopped instance that keeps its virtual CPUs and memory.
+    #[must_use]
+    pub fn instance_stopped(instance: InstanceId) -> Self {
+        Self::other(instance.to_string(), INSTANCE_STOPPED)
     }
 
     /// Of an existing disk.
@@ -99,6 +120,7 @@ impl Usage {
     pub fn agreed(&self) -> Option<Decimal> {
         match self {
             Self::InstancePreemptible { hourly, .. } => Some(*hourly),
+            Self::InstanceStopped { hourly, .. } => *hourly,
             Self::InstanceRunning { .. } | Self::DiskAllocated { .. } | Self::Other { .. } => None,
         }
     }
@@ -107,9 +129,9 @@ impl Usage {
     #[must_use]
     pub fn resource(&self) -> String {
         match self {
-            Self::InstanceRunning { instance, .. } | Self::InstancePreemptible { instance, .. } => {
-                instance.to_string()
-            }
+            Self::InstanceRunning { instance, .. }
+            | Self::InstancePreemptible { instance, .. }
+            | Self::InstanceStopped { instance, .. } => instance.to_string(),
             Self::DiskAllocated { disk, .. } => disk.to_string(),
             Self::Other { resource, .. } => resource.clone(),
         }
@@ -120,6 +142,7 @@ impl Usage {
     pub fn meter(&self) -> &str {
         match self {
             Self::InstanceRunning { .. } | Self::InstancePreemptible { .. } => INSTANCE_RUNNING,
+            Self::InstanceStopped { .. } => INSTANCE_STOPPED,
             Self::DiskAllocated { .. } => DISK_ALLOCATED,
             Self::Other { name, .. } => name,
         }

@@ -19,10 +19,10 @@ const SECONDS_PER_HOUR: u64 = 3600;
 pub struct Prices {
     /// The currency of all of them.
     pub currency: Currency,
-    /// A running instance of the named type.
+    /// A running instance of the named type, or a stopped one that keeps its virtual CPUs and memory.
     #[serde(default)]
     pub instance_types: BTreeMap<String, Decimal>,
-    /// One vCPU of a running instance of any other type …
+    /// One vCPU of an instance of any other type …
     pub vcpu: Decimal,
     /// … plus one GiB of its memory. Parts of a GiB count in proportion.
     pub memory_gib: Decimal,
@@ -124,11 +124,22 @@ impl PriceList {
                 vcpus,
                 memory,
                 ..
+            }
+            | Usage::InstanceStopped {
+                instance_type,
+                vcpus,
+                memory,
+                hourly: None,
+                ..
             } => match prices.instance_types.get(instance_type) {
                 Some(price) => *price,
                 None => prices.vcpu * Decimal::from(*vcpus) + prices.memory_gib * gib(*memory),
             },
-            Usage::InstancePreemptible { hourly, .. } => *hourly,
+            Usage::InstancePreemptible { hourly, .. }
+            | Usage::InstanceStopped {
+                hourly: Some(hourly),
+                ..
+            } => *hourly,
             Usage::DiskAllocated { category, size, .. } => {
                 let price = prices.disk_categories.get(category);
                 *price.unwrap_or(&prices.disk_gib) * gib(*size)

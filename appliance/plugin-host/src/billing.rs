@@ -15,7 +15,7 @@ use crate::{
     sandbox::{Sandbox, seed},
 };
 use ledger::{RatingInput, RatingPolicy, Usage, check_amounts};
-use types::{Currency, Decimal, Money, PolicyFailure, PolicyIdentity};
+use types::{ByteCount, Currency, Decimal, Money, PolicyFailure, PolicyIdentity};
 
 /// A component of world `billing`.
 pub struct BillingPlugin {
@@ -96,6 +96,11 @@ impl Texts {
 }
 
 fn interval<'a>(input: &'a RatingInput, texts: &'a Texts) -> UsageInterval<'a> {
+    let instance = |instance_type: &'a str, vcpus: u32, memory: ByteCount| InstanceUsage {
+        instance_type,
+        vcpus,
+        memory: memory.bytes(),
+    };
     UsageInterval {
         resource: &texts.resource,
         usage: match &input.usage {
@@ -110,11 +115,13 @@ fn interval<'a>(input: &'a RatingInput, texts: &'a Texts) -> UsageInterval<'a> {
                 vcpus,
                 memory,
                 ..
-            } => UsageParam::InstanceRunning(InstanceUsage {
+            } => UsageParam::InstanceRunning(instance(instance_type, *vcpus, *memory)),
+            Usage::InstanceStopped {
                 instance_type,
-                vcpus: *vcpus,
-                memory: memory.bytes(),
-            }),
+                vcpus,
+                memory,
+                ..
+            } => UsageParam::InstanceStopped(instance(instance_type, *vcpus, *memory)),
             Usage::DiskAllocated { category, size, .. } => UsageParam::DiskAllocated(DiskUsage {
                 category,
                 size: size.bytes(),

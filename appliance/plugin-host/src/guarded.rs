@@ -2,8 +2,8 @@
 
 use crate::PluginKind;
 use billing::{
-    ArrearsStep, CommercialPolicy, Debt, Quote, QuoteRequest, Renewal, RenewalRequest, SpotLease,
-    StockNeed,
+    ArrearsStep, CommercialPolicy, Debt, MeteredInstance, PolicyMeter, Quote, QuoteRequest,
+    Renewal, RenewalRequest, SpotLease, StockNeed,
 };
 use instance::admission::{AdmissionPolicy, Answer, Holdings, InstancesRequest, Offers};
 use ledger::{RatingInput, RatingPolicy};
@@ -227,6 +227,10 @@ impl<P: CommercialPolicy> CommercialPolicy for Guarded<P> {
         now: Timestamp,
     ) -> Result<Vec<InstanceId>, PolicyFailure> {
         self.ask(|policy| policy.preempt(leases, missing, now))
+    }
+
+    fn meters(&self, instance: &MeteredInstance) -> Result<Vec<PolicyMeter>, PolicyFailure> {
+        self.ask(|policy| policy.meters(instance))
     }
 }
 

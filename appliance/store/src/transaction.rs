@@ -30,13 +30,17 @@ fn get<R: Record>(
 
 fn list<R: Record>(
     table: &impl ReadableTable<&'static str, &'static [u8]>,
+    prefix: &str,
 ) -> Result<Vec<R>, StoreError> {
     let mut records = Vec::new();
     for entry in table
-        .iter()
+        .range(prefix..)
         .map_err(|error| failed::<R>("read")(error.into()))?
     {
         let (key, bytes) = entry.map_err(|error| failed::<R>("read")(error.into()))?;
+        if !key.value().starts_with(prefix) {
+            break;
+        }
         records.push(decode(key.value(), bytes.value())?);
     }
     Ok(records)
@@ -70,7 +74,7 @@ impl Reader {
     /// When the table or a record cannot be read.
     pub fn list<R: Record>(&self) -> Result<Vec<R>, StoreError> {
         match self.transaction.open_table(table::<R>()) {
-            Ok(table) => list(&table),
+            Ok(table) => list(&table, ""),
             Err(TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
             Err(error) => Err(failed::<R>("read")(error.into())),
         }
@@ -118,7 +122,19 @@ impl Writer {
             .transaction
             .open_table(table::<R>())
             .map_err(|error| failed::<R>("read")(error.into()))?;
-        list(&table)
+        list(&table, "")
+    }
+
+    /// The records whose keys' text begins with `prefix`, in the order of their keys' text.
+    ///
+    /// # Errors
+    /// When the table or a record cannot be read.
+    pub fn list_under<R: Record>(&self, prefix: &str) -> Result<Vec<R>, StoreError> {
+        let table = self
+            .transaction
+            .open_table(table::<R>())
+            .map_err(|error| failed::<R>("read")(error.into()))?;
+        list(&table, prefix)
     }
 
     /// Keeps a record, in place of one of the same key.

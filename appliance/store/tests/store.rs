@@ -93,6 +93,21 @@ fn all(store: &Store) -> Vec<Pair> {
 }
 
 #[test]
+fn lists_what_begins_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    let pairs = ["a", "ab", "ab c", "ab d", "abc", "b"].map(|name| pair(name, 1));
+    put(&store, &pairs).unwrap();
+    let under = |prefix: &str| {
+        let listed = store.write::<_, StoreError>(|writer| writer.list_under::<Pair>(prefix));
+        listed.unwrap()
+    };
+    assert_eq!(under("ab "), pairs[2..4]);
+    assert_eq!(under("ab"), pairs[1..5]);
+    assert_eq!(under("c"), []);
+}
+
+#[test]
 fn keeps_what_was_written() {
     let folder = tempfile::tempdir().unwrap();
     {

@@ -3,7 +3,7 @@
 //! Parameters, prices being decimal numbers in the currency's main unit per hour:
 //! - `currency`, an ISO 4217 code; `vcpu`, `memory-gib` and `disk-gib`, the prices on demand; all four must be set;
 //! - `meter.<name>`: a unit of any other meter; meters without a price are free;
-//! - `committed-vcpus` and `committed-memory-gib` (default 0): how much of each running instance is committed;
+//! - `committed-vcpus` and `committed-memory-gib` (default 0): how much of each instance is committed, running or stopped with what it has;
 //! - `discount` (default 0): by what part of the price on demand the committed amount is cheaper, from 0 to 1;
 //! - `from` and `until`: the days, such as `2026-12-31`, at whose start (UTC) the commitment begins and ends; without them it always holds.
 //!
@@ -94,7 +94,9 @@ impl Billing for CommittedUse {
         let (committed, rest) = self.hours(interval).ok_or_else(out_of_range)?;
         let on_demand = self.on_demand(&interval.usage)?;
         let saved = match &interval.usage {
-            Usage::InstanceRunning(instance) => self.saved(instance),
+            Usage::InstanceRunning(instance) | Usage::InstanceStopped(instance) => {
+                self.saved(instance)
+            }
             Usage::DiskAllocated(_) | Usage::Other(_) => Decimal::ZERO,
         };
         let committed = (on_demand - saved).checked_mul(committed);
@@ -174,7 +176,7 @@ impl CommittedUse {
     /// What an hour costs on demand.
     fn on_demand(&self, usage: &Usage) -> Result<Decimal, String> {
         Ok(match usage {
-            Usage::InstanceRunning(instance) => {
+            Usage::InstanceRunning(instance) | Usage::InstanceStopped(instance) => {
                 self.vcpu * Decimal::from(instance.vcpus) + self.memory_gib * gib(instance.memory)
             }
             Usage::DiskAllocated(disk) => self.disk_gib * gib(disk.size),

@@ -1,16 +1,17 @@
 //! Pay as you go: prices per hour, charged by the second.
 //!
 //! Parameters, all decimal numbers in the currency's main unit per hour:
-//! - `instance-type.<name>`: a running instance of that type;
-//! - `vcpu` and `memory-gib`: a vCPU and a GiB of memory of a running instance of any other type;
+//! - `instance-type.<name>`: an instance of that type, running or stopped with what it has;
+//! - `vcpu` and `memory-gib`: a vCPU and a GiB of memory of an instance of any other type;
 //! - `disk-category.<name>`: a GiB of a disk of that category; `disk-gib`: of any other category;
-//! - `meter.<name>`: a unit of any other meter; meters without a price are free;
+//! - `meter.<name>`: a unit of any other meter; meters without a price are free. An instance with the label `licence=<name>` for which there
+//!   is a price `meter.licence.<name>` has so many units of that metered as it has virtual CPUs, while it runs;
 //!
 //! and `currency`, an ISO 4217 code. `currency`, `vcpu`, `memory-gib` and `disk-gib` must be set.
 
 use ashlar_policy::{
     Configuration, Decimal,
-    billing::{Billing, Usage, UsageInterval},
+    billing::{Billing, Instance, Meter, Usage, UsageInterval},
     export_billing,
 };
 use std::collections::BTreeMap;
@@ -67,12 +68,25 @@ impl Billing for PayAsYouGo {
             .map(|price| price / Decimal::from(SECONDS_PER_HOUR))
             .ok_or_else(|| format!("the price of {} is out of range", interval.resource))
     }
+
+    fn meters(&self, instance: &Instance) -> Result<Vec<Meter>, String> {
+        let licence = instance
+            .tag("licence")
+            .map(|name| format!("licence.{name}"));
+        let licence = licence.filter(|name| self.meters.contains_key(name));
+        let meter = licence.map(|name| Meter {
+            name,
+            quantity: instance.size.vcpus.into(),
+            while_running: true,
+        });
+        Ok(meter.into_iter().collect())
+    }
 }
 
 impl PayAsYouGo {
     fn per_hour(&self, usage: &Usage) -> Result<Decimal, String> {
         Ok(match usage {
-            Usage::InstanceRunning(instance) => {
+            Usage::InstanceRunning(instance) | Usage::InstanceStopped(instance) => {
                 match self.instance_types.get(&instance.instance_type) {
                     Some(price) => *price,
                     None => {
@@ -122,7 +136,7 @@ export_billing!(PayAsYouGo);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ashlar_policy::billing::{DiskUsage, InstanceUsage};
+    use ashlar_policy::billing::{DiskUsage, InstanceUsage, Tag};
 
     fn policy() -> PayAsYouGo {
         let prices = [
@@ -131,6 +145,7 @@ mod tests {
             ("memory-gib", "0.05"),
             ("disk-gib", "0.0036"),
             ("instance-type.ecs.g6.large", "0.72"),
+            ("meter.licence.database", "0.12"),
         ];
         PayAsYouGo::configure(&prices.into_iter().collect()).unwrap()
     }
@@ -142,6 +157,32 @@ mod tests {
             from: 0,
             seconds,
         }
+    }
+
+    #[test]
+    fn a_licence_with_a_price_is_metered_for_each_vcpu() {
+        let instance = |licence: &str| Instance {
+            id: "i-0123456789abcdefg".to_owned(),
+            account: "team-a".to_owned(),
+            size: InstanceUsage {
+                instance_type: "ecs.g6.xlarge".to_owned(),
+                vcpus: 4,
+                memory: 16 * GIB,
+            },
+            image: "m-0123456789abcdefg".to_owned(),
+            tags: vec![Tag {
+                key: "licence".to_owned(),
+                value: licence.to_owned(),
+            }],
+            subscribed: false,
+        };
+        let meter = Meter {
+            name: "licence.database".to_owned(),
+            quantity: Decimal::from(4),
+            while_running: true,
+        };
+        assert_eq!(policy().meters(&instance("database")), Ok(vec![meter]));
+        assert_eq!(policy().meters(&instance("none")), Ok(Vec::new()));
     }
 
     #[test]

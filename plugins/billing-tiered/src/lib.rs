@@ -1,6 +1,6 @@
 //! Tiered prices with a monthly free quota by meter.
 //!
-//! Meters count unit-hours: `vcpu` and `memory-gib` of running instances, `disk-gib` of disks, and any other meter by its own name.
+//! Meters count unit-hours: `vcpu` and `memory-gib` of instances that run or keep what they have, `disk-gib` of disks, and any other meter by its own name.
 //! Parameters:
 //! - `currency`, an ISO 4217 code; must be set;
 //! - `tiers.<meter>`: prices of a unit-hour by how many were used in a month, such as `0: 0.10; 500: 0.08; 2000: 0.05`; the first tier
@@ -135,7 +135,8 @@ impl Meter {
 /// The meters of some usage, and how many units run on each.
 fn metered(usage: &Usage) -> Result<Vec<(&str, Decimal)>, String> {
     Ok(match usage {
-        Usage::InstanceRunning(InstanceUsage { vcpus, memory, .. }) => {
+        Usage::InstanceRunning(InstanceUsage { vcpus, memory, .. })
+        | Usage::InstanceStopped(InstanceUsage { vcpus, memory, .. }) => {
             vec![("vcpu", (*vcpus).into()), ("memory-gib", gib(*memory))]
         }
         Usage::DiskAllocated(disk) => vec![("disk-gib", gib(disk.size))],

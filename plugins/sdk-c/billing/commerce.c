@@ -1,6 +1,6 @@
 // The commercial decisions by the rules of the product: a quote is what rating says of an hour or of a term, a renewal costs what
 // the plan says, a debt is followed up as it is due, and of preemptible instances the lowest bid goes first. A policy that decides
-// otherwise defines the function of the interface itself, which then takes the place of the one here.
+// otherwise defines the function of the interface itself, which then takes the place of the one here. Nothing else is metered.
 
 #include "policy.h"
 
@@ -146,4 +146,12 @@ bool exports_ashlar_policy_commerce_preempt(list_parameter *parameters,
     for (size_t i = 0; i < count; i++)
         ids->ptr[i] = order[i]->id;
     return true;
+}
+
+UNLESS_DEFINED
+bool exports_ashlar_policy_metering_meters(exports_ashlar_policy_metering_list_parameter_t *parameters,
+    exports_ashlar_policy_metering_instance_t *instance, exports_ashlar_policy_metering_list_meter_t *meters, string *error) {
+    (void)instance;
+    *meters = (exports_ashlar_policy_metering_list_meter_t){0};
+    return configure(&AS_CONFIGURATION(parameters), error);
 }

@@ -23,9 +23,13 @@ typedef exports_ashlar_policy_rating_price_t price;
 
 /// What `usage.tag` says: which of `usage.val` counts.
 #define INSTANCE_RUNNING EXPORTS_ASHLAR_POLICY_RATING_USAGE_INSTANCE_RUNNING
+#define INSTANCE_STOPPED EXPORTS_ASHLAR_POLICY_RATING_USAGE_INSTANCE_STOPPED
 #define DISK_ALLOCATED EXPORTS_ASHLAR_POLICY_RATING_USAGE_DISK_ALLOCATED
 
 #define SECONDS_PER_HOUR 3600
+
+/// The instance that runs, or is stopped and keeps its virtual CPUs and memory; NULL of any other usage.
+const instance_usage *instance_of(const usage *usage);
 
 /// Takes the parameters, first in every call: sets every variable that the others read. If they make no sense, the policy is not loaded.
 bool configure(const configuration *configuration, string *error);

@@ -33,6 +33,17 @@ struct number gib(uint64_t bytes) {
     return size;
 }
 
+const instance_usage *instance_of(const usage *usage) {
+    switch (usage->tag) {
+    case INSTANCE_RUNNING:
+        return &usage->val.instance_running;
+    case INSTANCE_STOPPED:
+        return &usage->val.instance_stopped;
+    default:
+        return NULL;
+    }
+}
+
 bool configure_in(const configuration *configuration, string asked, string *error) {
     if (!configure(configuration, error))
         return false;

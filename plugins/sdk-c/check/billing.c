@@ -1,5 +1,6 @@
 // A billing policy sets prices that are decimal numbers, not negative, in the currency that was asked for, not lower for the same usage
-// over a longer time, and the same when it is asked again. It may refuse to price what it has no price for, but not everything.
+// over a longer time, and the same when it is asked again. It may refuse to price what it has no price for, but not everything. What it has
+// metered of instances has names and quantities that can be.
 
 #include "situation.h"
 
@@ -22,7 +23,10 @@ static usage make_up_usage(struct numbers *numbers) {
         uint32_t vcpus = UINT32_C(1) << below(numbers, 6);
         string type = one_of(numbers, TYPES, COUNT(TYPES));
         uint64_t memory = vcpus * (1 + below(numbers, 8)) * GIB;
-        return (usage){.tag = INSTANCE_RUNNING, .val.instance_running = {type, vcpus, memory}};
+        instance_usage instance = {type, vcpus, memory};
+        if (below(numbers, 4) == 0)
+            return (usage){.tag = INSTANCE_STOPPED, .val.instance_stopped = instance};
+        return (usage){.tag = INSTANCE_RUNNING, .val.instance_running = instance};
     }
     case 1: {
         string category = one_of(numbers, CATEGORIES, COUNT(CATEGORIES));
@@ -35,6 +39,62 @@ static usage make_up_usage(struct numbers *numbers) {
         divide(&quantity, 1000);
         return (usage){.tag = EXPORTS_ASHLAR_POLICY_RATING_USAGE_OTHER, .val.other = {meter, written(quantity)}};
     }
+    }
+}
+
+static const char *const OWN_METERS[] = {"instance-running", "instance-stopped", "instance-preemptible", "disk-allocated",
+    "image-stored"};
+
+#define MOST_METERS 16
+#define MOST_METER_NAME 64
+#define MOST_METER_PLACES 9
+#define MOST_METERED "1000000000"
+
+static bool is_meter_name(string name) {
+    for (size_t i = 0; i < name.len; i++) {
+        char c = (char)name.ptr[i];
+        if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'z') && c != '.' && c != '-')
+            return false;
+    }
+    for (size_t i = 0; i < COUNT(OWN_METERS); i++)
+        if (equal(name, words(OWN_METERS[i])))
+            return false;
+    return name.len >= 1 && name.len <= MOST_METER_NAME;
+}
+
+static bool is_metered_quantity(string quantity) {
+    struct number number;
+    return read_number(quantity, &number) && number.places <= MOST_METER_PLACES
+        && compare_decimals(quantity, words("0")) > 0 && compare_decimals(quantity, words(MOST_METERED)) <= 0;
+}
+
+static void check_meters(int seed, const configuration *parameters, struct numbers *numbers, struct digest *digest) {
+    exports_ashlar_policy_metering_tag_t tags[] = {{words("licence"), words("database")}, {words("role"), words("web")}};
+    uint32_t vcpus = UINT32_C(1) << below(numbers, 6);
+    exports_ashlar_policy_metering_instance_t instance = {
+        .id = made_up_id(numbers, "i-"),
+        .account = words("team-a"),
+        .size = {one_of(numbers, TYPES, COUNT(TYPES)), vcpus, vcpus * 4 * GIB},
+        .image = made_up_id(numbers, "m-"),
+        .tags = {tags, below(numbers, COUNT(tags) + 1)},
+        .subscribed = chance(numbers, 4),
+    };
+    exports_ashlar_policy_metering_list_parameter_t given = {parameters->ptr, parameters->len};
+    exports_ashlar_policy_metering_list_meter_t meters = {0};
+    string error = words("");
+    if (!exports_ashlar_policy_metering_meters(&given, &instance, &meters, &error)) {
+        EXPECT(error.len != 0, "situation %d: it does not say why it does not know what is metered", seed);
+        return;
+    }
+    EXPECT(meters.len <= MOST_METERS, "situation %d: %d meters of an instance", seed, (int)meters.len);
+    for (size_t i = 0; i < meters.len; i++) {
+        string name = meters.ptr[i].name, quantity = meters.ptr[i].quantity;
+        EXPECT(is_meter_name(name), "situation %d: `%.*s` is no name of a meter", seed, SHOWN(name));
+        EXPECT(is_metered_quantity(quantity), "situation %d: of %.*s there is `%.*s`", seed, SHOWN(name), SHOWN(quantity));
+        for (size_t j = 0; j < i; j++)
+            EXPECT(!equal(name, meters.ptr[j].name), "situation %d: %.*s is metered twice", seed, SHOWN(name));
+        digest_string(digest, name);
+        digest_string(digest, quantity);
     }
 }
 
@@ -91,6 +151,7 @@ uint64_t check_situation(const configuration *parameters, uint64_t seed) {
     }
     exports_ashlar_policy_rating_list_price_t alone = {0}, all = {0}, other = {0};
     struct digest digest = new_digest();
+    check_meters(number, parameters, &numbers, &digest);
     if (!rated(number, parameters, own, intervals, 1, &alone, &error)) {
         digest_string(&digest, error);
         return digest.state;

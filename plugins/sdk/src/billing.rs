@@ -26,7 +26,7 @@
 //!
 //! The other methods of [`Billing`] are the commercial decisions. A policy that leaves them out answers by the rules of the product: a
 //! quote is what [`Billing::price`] says of an hour or of a term, a renewal costs what the plan says, a debt is followed up as it is
-//! due, and of preemptible instances the lowest bid goes first.
+//! due, of preemptible instances the lowest bid goes first, and nothing else is metered.
 
 use crate::{Configuration, Decimal};
 use alloc::{format, string::String, vec::Vec};
@@ -43,6 +43,7 @@ pub mod bindings {
 }
 
 mod commerce;
+mod metering;
 
 pub use bindings::exports::ashlar::policy::rating::{
     DiskUsage, InstanceUsage, OtherUsage, Usage, UsageInterval,
@@ -53,6 +54,7 @@ pub use commerce::{
     QuoteRequest, Renewal, RenewalRequest, SpotTerms, lowest_bid_first, quote_by_rating,
     quoted_seconds,
 };
+pub use metering::{Instance, Meter, Tag};
 
 /// A billing policy. An answer may depend on nothing but the arguments.
 pub trait Billing: Sized {
@@ -106,6 +108,16 @@ pub trait Billing: Sized {
     /// A sentence for the operator when there is no answer; the lowest bid then goes first.
     fn preempt(&self, preemption: &Preemption) -> Result<Vec<String>, String> {
         lowest_bid_first(preemption)
+    }
+
+    /// What is metered of an instance beside its virtual CPUs and memory: at most 16 meters of different names, which [`price`](Self::price)
+    /// is asked about as [`Usage::Other`]. Unless told otherwise, nothing.
+    ///
+    /// # Errors
+    /// A sentence for the operator when there is no answer; meters then stay as they are.
+    fn meters(&self, instance: &Instance) -> Result<Vec<Meter>, String> {
+        let _ = instance;
+        Ok(Vec::new())
     }
 }
 

@@ -19,7 +19,10 @@ use crate::{
     admission::{
         Admission, Amendment, Disk, Holdings, InstancesRequest, Offers, Tag, Verdict as Admitted,
     },
-    billing::{Billing, DiskUsage, InstanceUsage, OtherUsage, Usage, UsageInterval},
+    billing::{
+        Billing, DiskUsage, Instance, InstanceUsage, Meter, OtherUsage, Tag as Label, Usage,
+        UsageInterval,
+    },
     scheduler::{DeploymentSet, HostTable, Index, PlacementRequest, Scheduler, Verdict, highest},
 };
 use alloc::{format, string::ToString, vec::Vec};
@@ -94,7 +97,8 @@ pub fn scheduler<P: Scheduler>(parameters: &[(&str, &str)]) {
 }
 
 /// A billing policy takes these parameters; its prices are not negative, not lower for the same usage over a longer time, and the same when it
-/// is asked again, also as a new instance. It may refuse to price what it has no price for.
+/// is asked again, also as a new instance. It may refuse to price what it has no price for. What it has metered of instances has names and
+/// quantities that can be, and is the same when it is asked again.
 ///
 /// # Panics
 /// When one of that does not hold, or it prices nothing at all.
@@ -104,6 +108,7 @@ pub fn billing<P: Billing>(parameters: &[(&str, &str)]) {
         let mut numbers = Numbers(seed);
         let usage = numbers.usage();
         let policy = configured(parameters, P::configure);
+        meters(&policy, seed, &numbers.instance());
         let price = policy.price(&usage);
         let shown = format!("situation {seed}, {usage:?}");
         assert_eq!(
@@ -138,6 +143,52 @@ pub fn billing<P: Billing>(parameters: &[(&str, &str)]) {
         }
     }
     assert!(priced, "it prices nothing of what was made up");
+}
+
+/// The names of the host program's own meters.
+const OWN_METERS: [&str; 5] = [
+    "instance-running",
+    "instance-stopped",
+    "instance-preemptible",
+    "disk-allocated",
+    "image-stored",
+];
+
+fn meters<P: Billing>(policy: &P, seed: u64, instance: &Instance) {
+    let shown = format!("situation {seed}, {instance:?}");
+    let meters = policy.meters(instance);
+    assert_eq!(
+        meters,
+        policy.meters(instance),
+        "{shown}: asked again what is metered, it says something else"
+    );
+    // It may say no.
+    let meters = meters.unwrap_or_default();
+    assert!(meters.len() <= 16, "{shown}: {} meters", meters.len());
+    for (position, meter) in meters.iter().enumerate() {
+        let Meter { name, quantity, .. } = meter;
+        let known =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
+        assert!(
+            (1..=64).contains(&name.len()) && name.bytes().all(known),
+            "{shown}: {name:?} is no name of a meter"
+        );
+        assert!(
+            !OWN_METERS.contains(&name.as_str()),
+            "{shown}: {name} is metered by the host program itself"
+        );
+        assert!(
+            *quantity > Decimal::ZERO
+                && *quantity <= Decimal::from(1_000_000_000)
+                && quantity.normalize().scale() <= 9,
+            "{shown}: the quantity of {name} is {quantity}"
+        );
+        let before = &meters[..position];
+        assert!(
+            before.iter().all(|other| other.name != *name),
+            "{shown}: {name} is metered twice"
+        );
+    }
 }
 
 /// An admission policy takes these parameters; says the same when it is asked again, also as a new instance; refuses in words that can be shown;
@@ -360,6 +411,29 @@ impl Numbers {
         (request, holdings, offers)
     }
 
+    fn instance(&mut self) -> Instance {
+        let vcpus = 1 << self.small(6);
+        let label = |(key, value): (&str, &str)| Label {
+            key: key.to_string(),
+            value: value.to_string(),
+        };
+        let labels = [("licence", "database"), ("role", "web"), ("team", "a")];
+        let labels = labels.into_iter().filter(|_| self.chance(2));
+        let tags = labels.map(label).collect();
+        Instance {
+            id: format!("i-{:020x}", self.next()),
+            account: "team-a".to_string(),
+            size: InstanceUsage {
+                instance_type: "ecs.g6.large".to_string(),
+                vcpus,
+                memory: u64::from(vcpus) * 4 * GIB,
+            },
+            image: format!("m-{:020x}", self.next()),
+            tags,
+            subscribed: self.chance(4),
+        }
+    }
+
     fn usage(&mut self) -> UsageInterval {
         let types = ["ecs.g6.large", "ecs.c6.xlarge", "custom", "ecs.t5.small"];
         let categories = ["cloud_essd", "cloud_efficiency", "cloud"];
@@ -367,11 +441,15 @@ impl Numbers {
         let usage = match self.below(3) {
             0 => {
                 let vcpus = 1 << self.small(6);
-                Usage::InstanceRunning(InstanceUsage {
+                let instance = InstanceUsage {
                     instance_type: types[self.small(4) as usize].to_string(),
                     vcpus,
                     memory: u64::from(vcpus) * (1 + self.below(8)) * GIB,
-                })
+                };
+                match self.chance(4) {
+                    true => Usage::InstanceStopped(instance),
+                    false => Usage::InstanceRunning(instance),
+                }
             }
             1 => Usage::DiskAllocated(DiskUsage {
                 category: categories[self.small(3) as usize].to_string(),

@@ -33,8 +33,14 @@ fn what_ran_is_charged_once_by_the_policy_also_across_restarts() -> Result<()> {
     seconds_charged(&site, &instance.id, 4)?;
     site.host.stop();
     site.host.start()?;
-    site.host
-        .cli(&["stop", "--force", "--wait", &instance.id])?;
+    site.host.cli(&[
+        "stop",
+        "--force",
+        "--stopped-mode",
+        "stop-charging",
+        "--wait",
+        &instance.id,
+    ])?;
     let shown = site.show(&instance)?;
     let ran = at(&shown, "stopped_at")?.saturating_since(at(&shown, "started_at")?);
 
@@ -67,6 +73,19 @@ fn what_ran_is_charged_once_by_the_policy_also_across_restarts() -> Result<()> {
     })?;
     ensure!(again[count].from >= end, "the pause was charged: {again:?}");
     check_stretches(&charges(&site, &disk, &digest)?)?;
+
+    // Stopped with what it has it costs on, by the same policy.
+    site.host
+        .cli(&["stop", "--force", "--wait", &instance.id])?;
+    poll("what it keeps is charged", || {
+        let usage = site.host.cli(&["usage", "--instance", &instance.id])?;
+        let all = usage["charges"].as_array().context("no charges")?;
+        let kept = all
+            .iter()
+            .any(|charge| charge["meter"] == "instance-stopped");
+        Ok(kept.then_some(()))
+    })?;
+    charges(&site, &instance.id, &digest)?;
 
     // Released: neither it nor its disk costs anything more.
     site.host.cli(&["rm", "--force", "--wait", &instance.id])?;

@@ -3,8 +3,8 @@
 use std::iter;
 
 use api_types::{
-    AttachedDisk, DiskRole, Instance, InstanceIntent, InstanceState, NetworkInterface, NewDataDisk,
-    RunInstances, StartTimings, StateReason,
+    AttachedDisk, DiskRole, Instance, InstanceIntent, InstanceState, KeepWhenStopped,
+    NetworkInterface, NewDataDisk, RunInstances, StartTimings, StateReason, StoppedMode,
 };
 use control::{
     commands::{self, DataDisk, SystemDisk},
@@ -37,6 +37,8 @@ pub fn to_wire(instance: &model::Instance) -> Instance {
             code: reason.code().to_owned(),
             message: reason.to_string(),
         }),
+        stopped_mode: (instance.intent != Intent::Running || instance.state == State::Stopped)
+            .then(|| mode_to_wire(instance.stopped_mode)),
         instance_type: instance.instance_type.clone(),
         vcpus: instance.vcpus,
         memory_mib: instance.memory.mib(),
@@ -92,6 +94,22 @@ fn disks_to_wire(instance: &model::Instance) -> Vec<AttachedDisk> {
             device: Some(format!("vd{letter}")),
         })
         .collect()
+}
+
+fn mode_to_wire(mode: model::StoppedMode) -> StoppedMode {
+    match mode {
+        model::StoppedMode::KeepCharging => StoppedMode::KeepCharging,
+        model::StoppedMode::StopCharging => StoppedMode::StopCharging,
+        model::StoppedMode::NotApplicable => StoppedMode::NotApplicable,
+    }
+}
+
+/// What is asked of a stop.
+pub fn mode_from_wire(mode: KeepWhenStopped) -> model::StoppedMode {
+    match mode {
+        KeepWhenStopped::KeepCharging => model::StoppedMode::KeepCharging,
+        KeepWhenStopped::StopCharging => model::StoppedMode::StopCharging,
+    }
 }
 
 fn state_to_wire(state: State) -> InstanceState {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use api_types::{Instance, InstancesCreated, ModifyInstance, Page, RunInstances, StopInstance};
+use api_types::{
+    Instance, InstancesCreated, ModifyInstance, Page, RebootInstance, RunInstances, StopInstance,
+};
 use axum::{Extension, Json, extract::State, http::StatusCode};
 use control::commands::InstanceFilter;
 use serde::Deserialize;
@@ -198,7 +200,7 @@ pub async fn start_instance(
     ))
 }
 
-/// Stop an instance: by its power button, or by force.
+/// Stop an instance: by its power button, or by force; what it keeps then is up to `stopped_mode`.
 #[utoipa::path(post, path = "/v1/instances/{id}/stop", tag = "instances", params(("id" = String, Path, description = "`i-…`")),
     request_body(content = Option<StopInstance>),
     responses((status = 202, description = "It is stopping", body = Instance)))]
@@ -207,7 +209,9 @@ pub async fn stop_instance(
     ApiId(id): ApiId<InstanceId>,
     OptionalJson(request): OptionalJson<StopInstance>,
 ) -> ApiResult<(StatusCode, Json<Instance>)> {
-    let instance = shared.control.stop_instance(id, request.force).await?;
+    let mode = request.stopped_mode.map(convert::instance::mode_from_wire);
+    let instance = shared.control.stop_instance(id, request.force, mode);
+    let instance = instance.await?;
     Ok((
         StatusCode::ACCEPTED,
         Json(convert::cpu::instance_to_wire(&shared.control, &instance)),
@@ -216,12 +220,12 @@ pub async fn stop_instance(
 
 /// Stop a running instance and start it again.
 #[utoipa::path(post, path = "/v1/instances/{id}/reboot", tag = "instances", params(("id" = String, Path, description = "`i-…`")),
-    request_body(content = Option<StopInstance>),
+    request_body(content = Option<RebootInstance>),
     responses((status = 202, description = "It is stopping, and will start", body = Instance)))]
 pub async fn reboot_instance(
     State(shared): State<Shared>,
     ApiId(id): ApiId<InstanceId>,
-    OptionalJson(request): OptionalJson<StopInstance>,
+    OptionalJson(request): OptionalJson<RebootInstance>,
 ) -> ApiResult<(StatusCode, Json<Instance>)> {
     let instance = shared.control.reboot_instance(id, request.force).await?;
     Ok((

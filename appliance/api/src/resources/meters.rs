@@ -1,6 +1,6 @@
 //! `/v1/meters`
 
-use api_types::{Meter, Page, SetMeter};
+use api_types::{Meter, MeterSetter, Page, SetMeter};
 use axum::{
     Json,
     extract::{Path, State},
@@ -49,7 +49,7 @@ pub async fn set_meter(
     Ok(Json(to_wire(shared.control.set_meter(command).await?)))
 }
 
-/// End a meter. What it counted stays charged.
+/// End a meter that the operator has set. What it counted stays charged.
 #[utoipa::path(delete, path = "/v1/meters/{resource}/{name}", tag = "billing",
     params(("resource" = String, Path, description = "What it is of"), ("name" = String, Path, description = "Its name")),
     responses((status = 204, description = "It is gone")))]
@@ -67,6 +67,10 @@ fn to_wire(meter: model::Meter) -> Meter {
         name: meter.name,
         quantity: meter.quantity.to_string(),
         while_running: meter.while_running,
+        set_by: match meter.by_policy {
+            true => MeterSetter::BillingPolicy,
+            false => MeterSetter::Operator,
+        },
         created_at: meter.created_at.to_string(),
     }
 }

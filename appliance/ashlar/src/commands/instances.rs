@@ -1,7 +1,8 @@
 //! `ashlar ps`, `show`, `start`, `stop`, `reboot`, `modify` and `rm`.
 
 use api_types::{
-    Affinity, CpuCredits, Instance, InstanceState, ModifyInstance, Page, StopInstance,
+    Affinity, CpuCredits, Instance, InstanceState, KeepWhenStopped, ModifyInstance, Page,
+    RebootInstance, StopInstance, StoppedMode,
 };
 use clap::Args;
 
@@ -168,6 +169,7 @@ fn describe(i: &Instance) -> String {
                 .as_ref()
                 .map_or_else(String::new, |r| format!("{} ({})", r.message, r.code)),
         ),
+        ("keeps", i.stopped_mode.map_or("", |mode| kept(mode)).into()),
         ("type", optional(&i.instance_type)),
         ("vcpus", i.vcpus.to_string()),
         ("own cpus", optional(&i.cpus)),
@@ -215,6 +217,15 @@ fn describe(i: &Instance) -> String {
             i.vmm_pid.map_or_else(String::new, |pid| pid.to_string()),
         ),
     ])
+}
+
+/// What a stopped instance keeps.
+const fn kept(mode: StoppedMode) -> &'static str {
+    match mode {
+        StoppedMode::KeepCharging => "vCPUs and memory, charged on (KeepCharging)",
+        StoppedMode::StopCharging => "disks and addresses only (StopCharging)",
+        StoppedMode::NotApplicable => "vCPUs and memory, paid in advance (Not-applicable)",
+    }
 }
 
 /// The CPU credits of a burstable instance in one line.
@@ -268,7 +279,7 @@ impl Start {
 /// Stop instances.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  ashlar stop i-… --wait             press the power button, wait for the guest to go\n  ashlar stop i-… --force            take the power away"
+    after_help = "Examples:\n  ashlar stop i-… --wait             press the power button, wait for the guest to go\n  ashlar stop i-… --force            take the power away\n  ashlar stop i-… --stopped-mode stop-charging\n                                     pay for its disks only; starting it again may find no room\n\nStopped, an instance keeps its vCPUs and memory and is charged for them as before, unless it is stopped with\nstop-charging. That can be said of one that is stopped already, too."
 )]
 pub struct Stop {
     /// The instances
@@ -277,6 +288,9 @@ pub struct Stop {
     /// Take the power away instead of asking the guest
     #[arg(long, short)]
     force: bool,
+    /// What they keep beside their disks and addresses
+    #[arg(long, value_name = "MODE")]
+    stopped_mode: Option<Mode>,
     /// Wait until they are stopped
     #[arg(long, short)]
     wait: bool,
@@ -284,11 +298,26 @@ pub struct Stop {
     patience: Patience,
 }
 
+/// What stopped instances keep.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Mode {
+    /// vCPUs and memory, which are charged on; the default
+    KeepCharging,
+    /// Nothing: starting them again may find no room
+    StopCharging,
+}
+
 impl Stop {
     /// Does it.
     pub async fn execute(self, client: &Client, output: &Output) -> Result<(), Error> {
         let wanted = self.wait.then_some((InstanceState::Stopped, self.patience));
-        let body = StopInstance { force: self.force };
+        let body = StopInstance {
+            force: self.force,
+            stopped_mode: self.stopped_mode.map(|mode| match mode {
+                Mode::KeepCharging => KeepWhenStopped::KeepCharging,
+                Mode::StopCharging => KeepWhenStopped::StopCharging,
+            }),
+        };
         act(client, output, &self.ids, "stop", &body, wanted).await
     }
 }
@@ -307,7 +336,7 @@ pub struct Reboot {
 impl Reboot {
     /// Does it.
     pub async fn execute(self, client: &Client, output: &Output) -> Result<(), Error> {
-        let body = StopInstance { force: self.force };
+        let body = RebootInstance { force: self.force };
         act(client, output, &self.ids, "reboot", &body, None).await
     }
 }

@@ -1,6 +1,6 @@
 //! `ashlar meter`.
 
-use api_types::{Meter, Page, SetMeter};
+use api_types::{Meter, MeterSetter, Page, SetMeter};
 use clap::Subcommand;
 
 use super::Refusals;
@@ -21,6 +21,13 @@ const COLUMNS: &[Column<Meter>] = &[
         };
         lasts.to_owned()
     }),
+    Column("SET BY", |m| {
+        let by = match m.set_by {
+            MeterSetter::Operator => "operator",
+            MeterSetter::BillingPolicy => "billing policy",
+        };
+        by.to_owned()
+    }),
     Column("CREATED", |m| m.created_at.clone()),
 ];
 
@@ -32,7 +39,7 @@ pub enum Meters {
     List,
     /// Have something metered of a resource, in place of a meter of the same name
     #[command(
-        after_help = "Examples:\n  ashlar meter set i-0123456789abcdefg licence.database --quantity 4 --while-running\n  ashlar meter set d-0123456789abcdefg backup.gib --quantity 20\n  ashlar plugins install payg payg.wasm --set meter.licence.database=0.12 …    a price\n\nPrices are per hour and unit. A meter ends with its resource. What it counted before it was changed stays charged as it was."
+        after_help = "Examples:\n  ashlar meter set i-0123456789abcdefg licence.database --quantity 4 --while-running\n  ashlar meter set d-0123456789abcdefg backup.gib --quantity 20\n  ashlar plugins install payg payg.wasm --set meter.licence.database=0.12 …    a price\n\nPrices are per hour and unit. A meter ends with its resource. What it counted before it was changed stays charged as it was.\nA billing policy may have more metered, such as a licence for instances with a certain label; `list` shows those, too."
     )]
     Set {
         /// The instance, disk or image: its id

@@ -250,7 +250,7 @@ async fn budgets_are_set_listed_and_removed() {
 async fn meters_are_set_listed_and_ended() {
     let meter = json!({
         "resource_id": "i-1", "name": "licence.database", "quantity": "4", "while_running": true,
-        "created_at": "2026-01-01T00:00:00Z",
+        "set_by": "billing_policy", "created_at": "2026-01-01T00:00:00Z",
     });
     let (all, set) = (page(std::slice::from_ref(&meter)), meter.clone());
     let routes = Router::new()
@@ -264,7 +264,7 @@ async fn meters_are_set_listed_and_ended() {
     let table = host.run(&["meter", "ls"]).await.ok();
     assert_eq!(
         table.lines().nth(1).unwrap(),
-        "i-1       licence.database  4         while it runs  2026-01-01T00:00:00Z"
+        "i-1       licence.database  4         while it runs  billing policy  2026-01-01T00:00:00Z"
     );
     let set = ["meter", "set", "i-1", "licence.database"];
     let counted = [&set[..], &["--quantity", "4", "--while-running"]].concat();

@@ -203,7 +203,16 @@ async fn waiting_ends_in_time_and_with_the_reason() {
         .route("/v1/instances/i-1", get(in_turn(vec![stopped])));
     let host = Host::start(routes);
     let error = host
-        .run(&["stop", "i-0", "--force", "--wait", "--timeout", "1"])
+        .run(&[
+            "stop",
+            "i-0",
+            "--force",
+            "--stopped-mode",
+            "stop-charging",
+            "--wait",
+            "--timeout",
+            "1",
+        ])
         .await
         .failed(4);
     assert!(
@@ -216,7 +225,7 @@ async fn waiting_ends_in_time_and_with_the_reason() {
             .find(|a| a.line.ends_with("/stop"))
             .unwrap()
             .json(),
-        json!({"force": true})
+        json!({"force": true, "stopped_mode": "StopCharging"})
     );
     let error = host.run(&["start", "i-1", "--wait"]).await.failed(1);
     assert!(

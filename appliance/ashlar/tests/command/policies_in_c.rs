@@ -67,7 +67,7 @@ fn interfaces(component: &Path) -> [Vec<String>; 2] {
 async fn a_policy_of_each_kind_builds_and_keeps_what_it_must() {
     for (kind, exports) in [
         ("scheduler", &["scheduling"][..]),
-        ("billing", &["commerce", "rating"]),
+        ("billing", &["commerce", "metering", "rating"]),
         ("admission", &["admitting"]),
     ] {
         let project = Project::new(kind).await;
@@ -82,7 +82,7 @@ async fn a_policy_of_each_kind_builds_and_keeps_what_it_must() {
         let component = project.path.join("target/mine.wasm");
         let first = fs::read(&component).unwrap();
         let [imports, exported] = interfaces(&component);
-        let versioned = |name: &&str| format!("ashlar:policy/{name}@0.3.0");
+        let versioned = |name: &&str| format!("ashlar:policy/{name}@0.4.0");
         let expected: Vec<String> = exports.iter().map(versioned).collect();
         assert_eq!(exported, expected);
         let known = ["log", "random"].each_ref().map(versioned);
@@ -140,9 +140,24 @@ async fn what_a_policy_does_wrong_is_found_by_its_tests() {
         ),
         (
             "billing",
-            "usage->tag != INSTANCE_RUNNING && usage->tag != DISK_ALLOCATED",
+            "instance_of(usage) == NULL && usage->tag != DISK_ALLOCATED",
             "true",
             "prices nothing",
+        ),
+        (
+            "billing",
+            "string currency(void) {",
+            "bool exports_ashlar_policy_metering_meters(exports_ashlar_policy_metering_list_parameter_t *parameters,
+    exports_ashlar_policy_metering_instance_t *instance, exports_ashlar_policy_metering_list_meter_t *meters, string *error) {
+    (void)parameters, (void)error;
+    meters->len = 1;
+    meters->ptr = allocate(1, sizeof *meters->ptr);
+    meters->ptr[0] = (exports_ashlar_policy_metering_meter_t){words(\"licence\"), written(whole(instance->size.vcpus - 1)), true};
+    return true;
+}
+
+string currency(void) {",
+            "of licence there is `0`",
         ),
         (
             "admission",

@@ -1,8 +1,8 @@
 //! The terms that are always there: the price list, and the rules of this crate.
 
 use super::{
-    ArrearsStep, ChargeType, CommercialPolicy, Debt, Quote, QuoteLine, QuoteRequest, Renewal,
-    RenewalRequest,
+    ArrearsStep, ChargeType, CommercialPolicy, Debt, MeteredInstance, PolicyMeter, Quote,
+    QuoteLine, QuoteRequest, Renewal, RenewalRequest,
 };
 use crate::{PeriodUnit, SpotLease, StockNeed, reclaim_order};
 use ledger::{PriceList, RatingInput, RatingPolicy, Usage};
@@ -139,5 +139,9 @@ impl CommercialPolicy for StandardTerms {
         now: Timestamp,
     ) -> Result<Vec<InstanceId>, PolicyFailure> {
         Ok(Self::order(leases, now))
+    }
+
+    fn meters(&self, _: &MeteredInstance) -> Result<Vec<PolicyMeter>, PolicyFailure> {
+        Ok(Vec::new())
     }
 }

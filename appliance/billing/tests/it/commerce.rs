@@ -2,16 +2,17 @@
 
 use crate::common::{DAY, HOUR, account, at, cny, decimal, stored};
 use billing::{
-    Arrears, ArrearsAction, ArrearsStep, ChargeType, Commerce, CommercialPolicy, Debt, Due, Order,
-    Period, Plan, PriceUnit, Quote, QuoteLine, QuoteRequest, QuotedDisk, Renewal, RenewalRequest,
-    SpotLease, SpotNotice, SpotReason, SpotStrategy, StandardTerms, StockNeed, StockPlan,
-    Subscription, SubscriptionError, check_order, reclaim_for_stock,
+    Arrears, ArrearsAction, ArrearsStep, ChargeType, Commerce, CommercialPolicy, Debt, Due,
+    MeteredInstance, Order, Period, Plan, PolicyMeter, PriceUnit, Quote, QuoteLine, QuoteRequest,
+    QuotedDisk, Renewal, RenewalRequest, SpotLease, SpotNotice, SpotReason, SpotStrategy,
+    StandardTerms, StockNeed, StockPlan, Subscription, SubscriptionError, check_order,
+    reclaim_for_stock,
 };
 use ledger::{PriceList, Prices};
 use proptest::{collection::vec, prelude::*};
 use std::sync::Arc;
 use types::{
-    ByteCount, Currency, FailureKind, InstanceId, Money, PolicyFailure, PolicyIdentity,
+    ByteCount, Currency, FailureKind, ImageId, InstanceId, Money, PolicyFailure, PolicyIdentity,
     SubscriptionId, Timestamp, UtcOffset,
 };
 
@@ -97,6 +98,47 @@ impl CommercialPolicy for Says {
     ) -> Result<Vec<InstanceId>, PolicyFailure> {
         Ok(self.order.clone())
     }
+
+    fn meters(&self, instance: &MeteredInstance) -> Result<Vec<PolicyMeter>, PolicyFailure> {
+        // Its quantity is its virtual CPUs: of none there is nothing to meter.
+        Ok(vec![PolicyMeter {
+            name: "licence".to_owned(),
+            quantity: instance.vcpus.into(),
+            while_running: true,
+        }])
+    }
+}
+
+#[test]
+fn meters_without_a_usable_answer_stay_as_they_are() {
+    let of = |vcpus| MeteredInstance {
+        instance: InstanceId::generate(1),
+        account: "team-a".parse().unwrap(),
+        instance_type: "custom".to_owned(),
+        vcpus,
+        memory: ByteCount::GIB,
+        image: ImageId::generate(1),
+        tags: [].into(),
+        subscribed: false,
+    };
+    let says = Says::new().asked();
+    let decided = says.meters(&of(2));
+    assert_eq!(decided.answer.unwrap()[0].quantity, decimal("2"));
+    assert_eq!(decided.fallback, None);
+    let decided = says.meters(&of(0));
+    assert_eq!(decided.answer, None);
+    assert!(
+        decided
+            .fallback
+            .unwrap()
+            .message
+            .contains("a quantity of 0")
+    );
+    let built_in = Commerce::built_in(prices()).meters(&of(2));
+    assert_eq!(
+        (built_in.answer, built_in.fallback),
+        (Some(Vec::new()), None)
+    );
 }
 
 #[test]

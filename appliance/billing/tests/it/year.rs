@@ -40,6 +40,8 @@ struct Instance {
     vcpus: u32,
     gib: u64,
     running: bool,
+    /// Whether it is stopped and keeps its virtual CPUs and memory.
+    kept: bool,
     lease: Option<SpotLease>,
 }
 
@@ -52,6 +54,17 @@ impl Instance {
             memory: ByteCount::from_gib(self.gib),
         }
     }
+
+    /// What is used of it while it is stopped and keeps what it has.
+    fn kept(&self) -> Usage {
+        Usage::InstanceStopped {
+            instance: self.id,
+            instance_type: "probe".to_owned(),
+            vcpus: self.vcpus,
+            memory: ByteCount::from_gib(self.gib),
+            hourly: None,
+        }
+    }
 }
 
 /// What an hour costs by each tariff, in millionths: the two lists, and the first one doubled.
@@ -59,6 +72,11 @@ fn hourly(usage: &Usage) -> Vec<i128> {
     let gib = |size: &ByteCount| i64::try_from(size.bytes() >> 30).unwrap();
     let price = |[vcpu, memory, disk]: [i64; 3]| match usage {
         Usage::InstanceRunning {
+            vcpus,
+            memory: size,
+            ..
+        }
+        | Usage::InstanceStopped {
             vcpus,
             memory: size,
             ..
@@ -91,6 +109,7 @@ struct Seen {
     plan_changes: u64,
     alerts: u64,
     deaths: u64,
+    pauses: u64,
     /// Instances that lived.
     lives: usize,
     /// The most that there were at a time.
@@ -180,11 +199,22 @@ impl Year {
         self.shop.enter(Change::Close(key), at(self.clock));
     }
 
+    /// What an instance kept while it was stopped it keeps no longer.
+    fn give_up(&mut self, number: usize) {
+        let instance = self.machines[number].now.as_mut();
+        if let Some(instance) = instance.filter(|instance| instance.kept) {
+            instance.kept = false;
+            let key = instance.kept().key();
+            self.close(key);
+        }
+    }
+
     fn start(&mut self, number: usize) {
-        let machine = &mut self.machines[number];
-        if self.stopped.contains(&machine.account) {
+        if self.stopped.contains(&self.machines[number].account) {
             return;
         }
+        self.give_up(number);
+        let machine = &mut self.machines[number];
         let instance = machine.now.as_mut().unwrap();
         instance.running = true;
         if number.is_multiple_of(5) {
@@ -203,7 +233,24 @@ impl Year {
         self.open(account, usage);
     }
 
+    /// A machine stops and keeps what it has, if it is one of those that do.
+    fn pause(&mut self, number: usize) {
+        self.stop(number);
+        if !number.is_multiple_of(3) {
+            return;
+        }
+        let machine = &mut self.machines[number];
+        let Some(instance) = &mut machine.now else {
+            return;
+        };
+        instance.kept = true;
+        let (account, usage) = (machine.account, instance.kept());
+        self.seen.pauses += 1;
+        self.open(account, usage);
+    }
+
     fn stop(&mut self, number: usize) {
+        self.give_up(number);
         let instance = self.machines[number].now.as_mut();
         if let Some(instance) = instance.filter(|instance| instance.running) {
             instance.running = false;
@@ -240,11 +287,12 @@ impl Year {
                     vcpus: *self.dice.pick(&[1, 2, 4, 8]),
                     gib: *self.dice.pick(&[1, 4, 16]),
                     running: false,
+                    kept: false,
                     lease: None,
                 });
                 self.start(number);
             }
-            Some(instance) if instance.running => self.stop(number),
+            Some(instance) if instance.running => self.pause(number),
             Some(_) if self.dice.once_in(3) => self.release(number),
             Some(_) => self.start(number),
         }
@@ -647,6 +695,7 @@ fn a_year_of_a_thousand_instances_comes_to_what_it_should() {
     let least = [
         (seen.restarts, 5),
         (seen.deaths, 3),
+        (seen.pauses, 100),
         (seen.jumps, 10),
         (seen.swaps, 10),
         (seen.failures, 5),

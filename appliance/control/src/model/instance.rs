@@ -1,6 +1,8 @@
 //! Instances.
 
-use crate::model::{FinancialLock, InstanceAffinity, InstanceCharge, State, StopReason};
+use crate::model::{
+    FinancialLock, InstanceAffinity, InstanceCharge, State, StopReason, StoppedMode,
+};
 use bytes::Bytes;
 use std::{collections::BTreeMap, net::Ipv4Addr};
 use types::{
@@ -53,6 +55,9 @@ pub struct Instance {
     pub restart: bool,
     /// Why it is stopped; `None` unless it is.
     pub stop_reason: Option<StopReason>,
+    /// What it keeps while it is stopped; of one that is not: what it is to keep then.
+    #[serde(default)]
+    pub stopped_mode: StoppedMode,
     /// Virtual CPUs.
     pub vcpus: u32,
     /// Memory.
@@ -115,6 +120,24 @@ pub struct Instance {
     pub run: u64,
     /// Counts the changes of this record.
     pub generation: u64,
+}
+
+impl Instance {
+    /// Whether virtual CPUs and memory are taken for it.
+    #[must_use]
+    pub const fn holds_capacity(&self) -> bool {
+        self.state.has_machine() || self.stopped_mode.keeps_capacity()
+    }
+
+    /// What it keeps in a stop that `asked` was asked of. What is paid for in advance stays its own, and what is not paid does not.
+    #[must_use]
+    pub(crate) const fn stopped_mode_for(&self, asked: StoppedMode) -> StoppedMode {
+        match (&self.charge, self.lock) {
+            (_, Some(_)) => StoppedMode::StopCharging,
+            (InstanceCharge::Subscription { .. }, None) => StoppedMode::NotApplicable,
+            (InstanceCharge::PayAsYouGo | InstanceCharge::Preemptible { .. }, None) => asked,
+        }
+    }
 }
 
 /// Part of a console's output. Offsets count the bytes written since the instance was made.

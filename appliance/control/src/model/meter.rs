@@ -1,4 +1,4 @@
-//! Meters beside those of instances and disks: what images take, and what the operator meters.
+//! Meters beside those of instances and disks: what images take, and what the operator or the billing policy has metered.
 
 use ledger::{Usage, UsageKey};
 use types::{Decimal, Timestamp};
@@ -6,7 +6,7 @@ use types::{Decimal, Timestamp};
 /// The name of the meter of what images take: GiB, from when an image is available until it is deleted.
 pub const IMAGE_METER: &str = "image-stored";
 
-/// Something that the operator has metered of a resource, by a name that the billing policy knows the price of.
+/// Something that is metered of a resource beside what the host meters by itself, by a name that the billing policy knows the price of.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Meter {
     /// [`Meter::key_of`] its resource and name.
@@ -20,6 +20,9 @@ pub struct Meter {
     /// It lasts only while the instance runs.
     #[serde(default)]
     pub while_running: bool,
+    /// The billing policy has it metered, not the operator.
+    #[serde(default)]
+    pub by_policy: bool,
     /// When it was set first.
     pub created_at: Timestamp,
 }
@@ -29,6 +32,11 @@ impl Meter {
     #[must_use]
     pub fn key_of(resource: &str, name: &str) -> String {
         format!("{resource} {name}")
+    }
+
+    /// What the keys of a resource's meters begin with.
+    pub(crate) fn keys_of(resource: &str) -> String {
+        Self::key_of(resource, "")
     }
 
     /// It in the ledger.

@@ -12,29 +12,27 @@
 //! A step that fails is tried again later, each time twice as late.
 
 use crate::{
-    Result,
+    Result, charged,
     core::{Core, Transaction, blocking},
-    model::{Disk, DiskState, EventSubject, Instance, InstanceCharge, Intent, StopReason},
-    placing::CUSTOM_TYPE,
+    model::{Disk, DiskState, EventSubject, Instance, Intent, StopReason, StoppedMode},
     ports::{MachineEvent, MachineEventKind, MachineExit, PortErrorKind},
     reconcile::{
         Found, Instances, Networks,
         disks::disk_usage,
         plan::{Observed, Plan, Step, plan},
-        release, spot,
+        release,
         start::{self, Started},
     },
     use_cases::{begin_start, meters, put_instance},
 };
 use instance::Change;
-use ledger::{Usage, UsageKey};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{Notify, mpsc},
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
-use types::{DiskId, InstanceId, Timestamp};
+use types::{DiskId, InstanceId};
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
@@ -311,9 +309,7 @@ impl Actor {
             }
             instance.timings.first_output_ns =
                 first_output_ns.map(|at_ns| at_ns.saturating_sub(instance.requested_ns));
-            if let Some(usage) = usage(transaction.core(), &instance, now)? {
-                transaction.open_usage(usage);
-            }
+            charged::follow(transaction, &instance)?;
             meters::instance_runs(transaction, &id.to_string(), true)?;
             for disk in instance.system_disk.iter().chain(&instance.data_disks) {
                 attach(transaction, *disk)?;
@@ -368,22 +364,25 @@ impl Actor {
             };
             if let Some(state) = instance.state.after(Change::Exit) {
                 instance.state = state;
+                if instance.intent == Intent::Running && reason.is_the_hosts() {
+                    // Nobody pays for what the host broke off.
+                    let mode = instance.stopped_mode_for(StoppedMode::StopCharging);
+                    instance.stopped_mode = mode;
+                }
                 instance.stop_reason = Some(reason);
                 instance.stopped_at = Some(transaction.core().now());
             }
             instance.vmm_pid = None;
-            transaction.close_usage(UsageKey::instance_running(id));
             meters::instance_runs(transaction, &id.to_string(), false)?;
             let restart = instance.restart && instance.intent != Intent::Released;
             if instance.intent != Intent::Released {
                 instance.intent = Intent::Stopped;
             }
             put_instance(transaction, &mut instance)?;
-            if restart {
-                begin_start(&mut instance, requested_ns);
-                put_instance(transaction, &mut instance)?;
+            match restart {
+                true => begin_start(transaction, &mut instance, requested_ns),
+                false => charged::follow(transaction, &instance),
             }
-            Ok(())
         };
         self.core.write(exit).await?;
         self.observed = Observed::default();
@@ -406,23 +405,6 @@ async fn sync(core: &Arc<Core>, disks: Vec<DiskId>) -> Result<()> {
     })
     .await??;
     Ok(())
-}
-
-/// What is used of an instance that runs; nothing of one that is paid for in advance.
-fn usage(core: &Core, instance: &Instance, now: Timestamp) -> Result<Option<Usage>> {
-    match &instance.charge {
-        InstanceCharge::PayAsYouGo => Ok(Some(Usage::InstanceRunning {
-            instance: instance.id,
-            instance_type: instance
-                .instance_type
-                .clone()
-                .unwrap_or_else(|| CUSTOM_TYPE.to_owned()),
-            vcpus: instance.vcpus,
-            memory: instance.memory,
-        })),
-        InstanceCharge::Preemptible { lease } => spot::usage(core, instance, lease, now).map(Some),
-        InstanceCharge::Subscription { .. } => Ok(None),
-    }
 }
 
 fn attach(transaction: &mut Transaction<'_>, id: DiskId) -> Result<()> {

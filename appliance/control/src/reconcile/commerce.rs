@@ -20,7 +20,7 @@ use crate::{
     core::{Core, Transaction, blocking},
     model::{EventSubject, FinancialLock, Instance, Intent, State},
     reconcile::Instances,
-    use_cases::{put_instance, start_again},
+    use_cases::{give_up_room, put_instance, start_again},
 };
 use instance::Change;
 use std::{sync::Arc, time::Duration};
@@ -95,7 +95,7 @@ impl Core {
     }
 }
 
-/// Has an instance stop because it is not paid for, and not start again before it is.
+/// Has an instance stop without charge because it is not paid for, and not start again before it is.
 fn lock(
     transaction: &mut Transaction<'_>,
     instance: &mut Instance,
@@ -111,6 +111,7 @@ fn lock(
     if instance.intent == Intent::Running {
         instance.intent = Intent::Stopped;
     }
+    give_up_room(transaction, instance)?;
     if let Some(state) = instance.state.after(Change::Stop) {
         instance.state = state;
     }
@@ -143,17 +144,4 @@ pub(crate) fn unlock(transaction: &mut Transaction<'_>, instance: &mut Instance)
         put_instance(transaction, instance)?;
     }
     Ok(())
-}
-
-/// Has an instance go, protected or not.
-fn release(transaction: &mut Transaction<'_>, instance: &mut Instance) -> Result<()> {
-    if instance.intent == Intent::Released {
-        return Ok(());
-    }
-    instance.intent = Intent::Released;
-    instance.restart = false;
-    if let Some(state) = instance.state.after(Change::Stop) {
-        instance.state = state;
-    }
-    put_instance(transaction, instance)
 }

@@ -132,11 +132,9 @@ async fn restart_vanished(
     let begin = move |transaction: &mut crate::core::Transaction<'_>| {
         for id in ids {
             if let Some(mut instance) = transaction.get::<Instance>(&id)? {
-                transaction.close_usage(ledger::UsageKey::instance_running(id));
                 crate::use_cases::meters::instance_runs(transaction, &id.to_string(), false)?;
                 instance.state = State::Stopped;
-                begin_start(&mut instance, requested_ns);
-                crate::use_cases::put_instance(transaction, &mut instance)?;
+                begin_start(transaction, &mut instance, requested_ns)?;
             }
         }
         Ok(())

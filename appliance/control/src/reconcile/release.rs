@@ -1,13 +1,12 @@
 //! Releasing an instance that has no machine and no interface any more.
 
 use crate::{
-    Result,
+    Result, charged,
     core::{Core, Transaction, blocking},
     model::{Disk, DiskState, EventSubject, Instance, NetworkInterface},
     reconcile::{credits, disks},
     use_cases::meters,
 };
-use ledger::UsageKey;
 use std::sync::Arc;
 use types::DiskId;
 
@@ -54,7 +53,7 @@ pub(crate) async fn release(core: &Arc<Core>, instance: &Instance) -> Result<()>
             }
         }
         transaction.delete::<NetworkInterface>(&interface)?;
-        transaction.close_usage(UsageKey::instance_running(id));
+        charged::end(transaction, id);
         meters::end_all(transaction, &id.to_string())?;
         credits::forget(transaction, id)?;
         if transaction.delete::<Instance>(&id)? {

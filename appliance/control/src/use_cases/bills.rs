@@ -6,8 +6,8 @@ use crate::{
     commands::BillSelector,
     core::{Core, blocking},
     model::{
-        Bill, BillState, Disk, Image, ImageState, Instance, Meter, Replay, ReplayDifference,
-        ReplayKind, State, Verification,
+        Bill, BillState, Disk, Image, ImageState, Instance, Intent, Meter, Replay,
+        ReplayDifference, ReplayKind, State, Verification,
     },
     policies,
     records::{
@@ -300,14 +300,18 @@ fn history(records: &Records) -> Vec<UsedSpan> {
     let mut perhaps: BTreeSet<UsageKey> = BTreeSet::new();
     let metered = |instance: &&Instance| instance.charge.subscription().is_none();
     for instance in records.instances.iter().filter(metered) {
-        let key = UsageKey::instance_running(instance.id);
+        let running = UsageKey::instance_running(instance.id);
         match instance.state {
             State::Running => {
                 let since = instance.started_at.unwrap_or(instance.created_at);
-                used.insert(key, since);
+                used.insert(running, since);
             }
             State::Stopping => {
-                perhaps.insert(key);
+                perhaps.insert(running);
+            }
+            State::Stopped if instance.holds_capacity() && instance.intent != Intent::Released => {
+                let since = instance.stopped_at.unwrap_or(instance.created_at);
+                used.insert(UsageKey::instance_stopped(instance.id), since);
             }
             State::Pending | State::Starting | State::Stopped => {}
         }

@@ -25,7 +25,11 @@ impl Control {
         let holding = || {
             instances
                 .iter()
-                .filter(|instance| instance.state.holds_capacity())
+                .filter(|instance| instance.holds_capacity())
+        };
+        let count = |which: &dyn Fn(&Instance) -> bool| {
+            let counted = instances.iter().filter(|instance| which(instance)).count();
+            u64::try_from(counted).unwrap_or(u64::MAX)
         };
         Ok(HostInfo {
             id: core.host,
@@ -48,8 +52,8 @@ impl Control {
             },
             cpu_control: core.ports.processors.control(),
             dedicated_cpus: own.map(|own| own.given()),
-            instances_running: u64::try_from(holding().count()).unwrap_or(u64::MAX),
-            instances_total: u64::try_from(instances.len()).unwrap_or(u64::MAX),
+            instances_running: count(&|instance| instance.state.has_machine()),
+            instances_total: count(&|_| true),
             started_at: core.started_at,
         })
     }

@@ -1,15 +1,17 @@
 //! Instances, once they are made.
 
 use crate::{
-    Control, ControlError, ErrorKind, Result,
+    Control, ControlError, ErrorKind, Result, charged,
     commands::{InstanceFilter, ModifyInstance},
     core::{Transaction, sentence, to_the_end},
-    model::{Console, EventSubject, FinancialLock, Instance, Intent, Stage, State, Timings},
+    model::{
+        Console, EventSubject, FinancialLock, Instance, Intent, Stage, State, StoppedMode, Timings,
+    },
     placing::{self, Hosts, Wanted},
     ports::PortErrorKind,
     records::SubscriptionRecord,
     site::Site,
-    use_cases::{check_names, oldest_first},
+    use_cases::{check_names, meters, oldest_first},
 };
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -109,33 +111,40 @@ impl Control {
     }
 
     /// Stops an instance (ECS StopInstance): presses the power button and gives the guest the grace period; with
-    /// `force`, or after it, takes the machine away.
-    pub async fn stop_instance(&self, id: InstanceId, force: bool) -> Result<Instance> {
-        let operation = Operation::Stop { force };
-        let intent = if force {
-            Intent::StoppedByForce
-        } else {
-            Intent::Stopped
+    /// `force`, or after it, takes the machine away. `mode`: what it keeps then; `None`: [`StoppedMode::KeepCharging`], or what was asked
+    /// for if it is stopping. What is paid for in advance keeps what is paid for, and what must not run keeps nothing.
+    ///
+    /// One that is stopped and keeps its virtual CPUs and memory gives them up when it is stopped with [`StoppedMode::StopCharging`].
+    pub async fn stop_instance(
+        &self,
+        id: InstanceId,
+        force: bool,
+        mode: Option<StoppedMode>,
+    ) -> Result<Instance> {
+        let stop = move |transaction: &mut Transaction<'_>, instance: &mut Instance| {
+            let gives_up = mode == Some(StoppedMode::StopCharging)
+                && instance.stopped_mode == StoppedMode::KeepCharging;
+            if instance.state == State::Stopped && instance.intent == Intent::Stopped && gives_up {
+                return give_up_room(transaction, instance);
+            }
+            permit(instance, Operation::Stop { force })?;
+            let before = (instance.state == State::Stopping).then_some(instance.stopped_mode);
+            let asked = mode.or(before).unwrap_or(StoppedMode::KeepCharging);
+            begin_stop(instance, force, asked);
+            Ok(())
         };
-        self.change_intent(id, operation, move |instance| {
-            instance.intent = intent;
-            instance.restart = false;
-        })
-        .await
+        self.change_instance(id, stop).await
     }
 
     /// Stops a running instance and starts it again (ECS RebootInstance).
     pub async fn reboot_instance(&self, id: InstanceId, force: bool) -> Result<Instance> {
-        let intent = if force {
-            Intent::StoppedByForce
-        } else {
-            Intent::Stopped
-        };
-        self.change_intent(id, Operation::Reboot, move |instance| {
-            instance.intent = intent;
+        let reboot = move |_: &mut Transaction<'_>, instance: &mut Instance| {
+            permit(instance, Operation::Reboot)?;
+            begin_stop(instance, force, StoppedMode::KeepCharging);
             instance.restart = true;
-        })
-        .await
+            Ok(())
+        };
+        self.change_instance(id, reboot).await
     }
 
     /// Releases an instance (ECS DeleteInstance): a stopped one, or with `force` any. Disks with delete-with-instance
@@ -160,12 +169,7 @@ impl Control {
             }
             permit(&instance, Operation::Release { force })?;
             check_paid(transaction, &instance)?;
-            instance.intent = Intent::Released;
-            instance.restart = false;
-            if let Some(state) = instance.state.after(Change::Stop) {
-                instance.state = state;
-            }
-            put(transaction, &mut instance)
+            begin_release(transaction, &mut instance)
         };
         let (core, instances) = (self.core().clone(), self.inner.instances.clone());
         to_the_end(async move {
@@ -200,6 +204,9 @@ impl Control {
             instance.tags = change.tags.unwrap_or(instance.tags);
             instance.generation += 1;
             transaction.put(&instance)?;
+            if instance.intent != Intent::Released {
+                meters::follow_policy(transaction, &instance)?;
+            }
             Ok(instance)
         };
         self.core().write(modify).await
@@ -285,22 +292,17 @@ impl Control {
         Ok(typed?)
     }
 
-    /// Writes what is intended for an instance, if its state allows it, and wakes who leads it there.
-    async fn change_intent(
+    /// Writes what is intended for an instance, and wakes who leads it there.
+    async fn change_instance(
         &self,
         id: InstanceId,
-        operation: Operation,
-        change: impl FnOnce(&mut Instance) + Send + 'static,
+        change: impl FnOnce(&mut Transaction<'_>, &mut Instance) -> Result<()> + Send + 'static,
     ) -> Result<Instance> {
         let write = move |transaction: &mut Transaction<'_>| {
             let mut instance = transaction
                 .get::<Instance>(&id)?
                 .ok_or_else(|| unknown(id))?;
-            permit(&instance, operation)?;
-            change(&mut instance);
-            if let Some(state) = instance.state.after(Change::Stop) {
-                instance.state = state;
-            }
+            change(transaction, &mut instance)?;
             put(transaction, &mut instance)?;
             Ok(instance)
         };
@@ -314,12 +316,16 @@ impl Control {
     }
 }
 
-/// Has a stopped instance start, if a host has room for it: stopped, it had given its own back, and is placed anew.
+/// Has a stopped instance start: with the room it kept, or placed anew if a host has some for it.
 pub(crate) fn start_again(
     transaction: &mut Transaction<'_>,
     instance: &mut Instance,
     requested_ns: u64,
 ) -> Result<std::result::Result<(), NoStock>> {
+    if instance.holds_capacity() {
+        begin_start(transaction, instance, requested_ns)?;
+        return Ok(Ok(()));
+    }
     let site = Site::again(transaction, instance)?;
     let wanted = Wanted {
         instance: instance.id,
@@ -339,13 +345,16 @@ pub(crate) fn start_again(
     };
     placing::record(transaction, &decision, inputs)?;
     instance.decision = decision.id;
-    begin_start(instance, requested_ns);
-    put(transaction, instance)?;
+    begin_start(transaction, instance, requested_ns)?;
     Ok(Ok(()))
 }
 
 /// Makes a stopped instance one that starts.
-pub(crate) fn begin_start(instance: &mut Instance, requested_ns: u64) {
+pub(crate) fn begin_start(
+    transaction: &mut Transaction<'_>,
+    instance: &mut Instance,
+    requested_ns: u64,
+) -> Result<()> {
     if let Some(state) = instance.state.after(Change::Start) {
         instance.state = state;
     }
@@ -355,6 +364,53 @@ pub(crate) fn begin_start(instance: &mut Instance, requested_ns: u64) {
     instance.run += 1;
     instance.timings = Timings::default();
     instance.requested_ns = requested_ns;
+    // A guest that powers itself off keeps what it has.
+    instance.stopped_mode = instance.stopped_mode_for(StoppedMode::KeepCharging);
+    charged::follow(transaction, instance)?;
+    put(transaction, instance)
+}
+
+/// Makes an instance that has a machine, or is to have one, one that stops.
+fn begin_stop(instance: &mut Instance, force: bool, mode: StoppedMode) {
+    instance.intent = match force {
+        true => Intent::StoppedByForce,
+        false => Intent::Stopped,
+    };
+    instance.restart = false;
+    instance.stopped_mode = instance.stopped_mode_for(mode);
+    if let Some(state) = instance.state.after(Change::Stop) {
+        instance.state = state;
+    }
+}
+
+/// Has a stopped instance, or one that stops, keep its virtual CPUs and memory no longer.
+pub(crate) fn give_up_room(
+    transaction: &mut Transaction<'_>,
+    instance: &mut Instance,
+) -> Result<()> {
+    instance.stopped_mode = StoppedMode::StopCharging;
+    match instance.state {
+        State::Stopped => charged::follow(transaction, instance),
+        _ => Ok(()),
+    }
+}
+
+/// Has an instance go, protected or not.
+pub(crate) fn begin_release(
+    transaction: &mut Transaction<'_>,
+    instance: &mut Instance,
+) -> Result<()> {
+    if instance.intent == Intent::Released {
+        return Ok(());
+    }
+    instance.intent = Intent::Released;
+    instance.restart = false;
+    match instance.state.after(Change::Stop) {
+        Some(state) => instance.state = state,
+        None if instance.state == State::Stopped => charged::follow(transaction, instance)?,
+        None => {}
+    }
+    put(transaction, instance)
 }
 
 /// Keeps an instance whose state may have changed, and says so.
@@ -366,7 +422,11 @@ pub(crate) fn put(transaction: &mut Transaction<'_>, instance: &mut Instance) ->
         .as_ref()
         .map(|reason| format!(": {reason}"))
         .unwrap_or_default();
-    let message = format!("instance {} is {}{why}", instance.id, instance.state);
+    let keeps = match (instance.state, instance.stopped_mode) {
+        (State::Stopped, StoppedMode::KeepCharging) => ", and keeps its vCPUs and memory",
+        _ => "",
+    };
+    let message = format!("instance {} is {}{why}{keeps}", instance.id, instance.state);
     transaction.event(
         EventSubject::Instance(instance.id, Some(instance.state)),
         message,
@@ -470,7 +530,9 @@ fn advice(operation: Operation, state: State) -> &'static str {
         }
         Operation::Start => "It needs no start; to run it anew, reboot it.",
         Operation::Stop { .. } if state == State::Stopping => "Wait, or stop it with force.",
-        Operation::Stop { .. } => "It needs no stop; to run it, start it.",
+        Operation::Stop { .. } => {
+            "It needs no stop; to run it, start it, and to pay nothing for it, stop it with StopCharging."
+        }
         Operation::Reboot | Operation::ConsoleInput => {
             "Wait until it is Running; if it is Stopped, start it."
         }

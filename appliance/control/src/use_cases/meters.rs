@@ -1,4 +1,5 @@
-//! What the operator has metered beside what the host meters by itself: licences, support, whatever a billing policy has a price for.
+//! What the operator, or the billing policy, has metered beside what the host meters by itself: licences, support, whatever the policy has a
+//! price for.
 //!
 //! A meter's use is in the ledger from the transaction that sets it to the one that removes it, or that erases its resource; one that
 //! counts while its instance runs opens and closes with the instance's own.
@@ -6,28 +7,21 @@
 use crate::{
     Control, ControlError, ErrorKind, Result,
     commands::SetMeter,
-    core::{Transaction, check_room},
+    core::{Core, Transaction, check_room, sentence},
     model::{
         Disk, DiskState, EventSubject, IMAGE_METER, Image, ImageState, Instance, Intent, Meter,
         State,
     },
+    placing::CUSTOM_TYPE,
 };
+use billing::{METER_DECIMALS, MeteredInstance, check_meter_name, check_meter_quantity};
 use ledger::{Usage, UsageKey};
-use types::{ByteCount, Decimal};
+use types::{ByteCount, Decimal, Timestamp};
 
 /// The most meters of a host.
 const MAX_METERS: u32 = 1000;
-/// The longest name, in characters.
-const MAX_NAME: usize = 64;
-const MAX_QUANTITY: u32 = 1_000_000_000;
-const MAX_DECIMALS: u32 = 9;
-/// Names of the host's own meters, and of what prices may be given of.
-const TAKEN: [&str; 4] = [
-    "instance-running",
-    "instance-preemptible",
-    "disk-allocated",
-    IMAGE_METER,
-];
+/// So much is shown of a name or an id that there is not, in characters.
+const SHOWN: usize = 64;
 
 impl Control {
     /// All meters, by resource and name.
@@ -48,37 +42,27 @@ impl Control {
         let (resource, name) = (resource.to_owned(), name.to_owned());
         let delete = move |transaction: &mut Transaction<'_>| {
             let meter = transaction.get::<Meter>(&Meter::key_of(&resource, &name))?;
-            end(
-                transaction,
-                &meter.ok_or_else(|| unknown(&resource, &name))?,
-            )
+            let meter = meter.ok_or_else(|| unknown(&resource, &name))?;
+            if meter.by_policy {
+                let message = format!("The billing policy has {name} of {resource} metered.");
+                let code = "OperationDenied.BillingPolicy";
+                return Err(ControlError::new(ErrorKind::Denied, code, message).with_next_step(
+                    "Change what the policy goes by, such as a label of the instance, or set a meter of that name in its place.",
+                ));
+            }
+            end(transaction, &meter)
         };
         self.core().write(delete).await
     }
 }
 
 fn judge(command: &SetMeter) -> Result<()> {
-    let known =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
-    let fits = (1..=MAX_NAME).contains(&command.name.len());
-    if !fits || !command.name.bytes().all(known) {
-        let message =
-            format!("The name of a meter is 1 to {MAX_NAME} characters of 0-9, a-z, `.` and `-`.");
-        return Err(ControlError::invalid("name", message));
-    }
-    if TAKEN.contains(&command.name.as_str()) {
-        let message = format!("The host counts {} by itself.", command.name);
-        return Err(ControlError::invalid("name", message).with_next_step("Take another name."));
-    }
-    let quantity = command.quantity;
-    let in_range = quantity > Decimal::ZERO && quantity <= Decimal::from(MAX_QUANTITY);
-    if !in_range || quantity.normalize().scale() > MAX_DECIMALS {
-        let message = format!(
-            "A quantity of {quantity}: it must be above 0 and at most {MAX_QUANTITY}, with at most {MAX_DECIMALS} decimals."
-        );
-        return Err(ControlError::invalid("quantity", message));
-    }
-    Ok(())
+    check_meter_name(&command.name)
+        .map_err(|why| ControlError::invalid("name", sentence(&why)))
+        .and_then(|()| {
+            check_meter_quantity(command.quantity)
+                .map_err(|why| ControlError::invalid("quantity", sentence(&why)))
+        })
 }
 
 fn set(transaction: &mut Transaction<'_>, command: SetMeter) -> Result<Meter> {
@@ -91,18 +75,28 @@ fn set(transaction: &mut Transaction<'_>, command: SetMeter) -> Result<Meter> {
         resource: command.resource,
         quantity: command.quantity.normalize(),
         while_running: command.while_running,
-        created_at: before
-            .as_ref()
-            .map_or_else(|| transaction.core().now(), |before| before.created_at),
+        by_policy: false,
+        created_at: created_at(transaction, before.as_ref()),
     };
     if before.as_ref() == Some(&meter) {
         return Ok(meter);
     }
-    if before.is_none() {
-        let there = transaction.list::<Meter>()?.len();
-        check_room("meters", there, 1, MAX_METERS)?;
+    if before.is_none_or(|before| before.by_policy) {
+        let there = transaction.list::<Meter>()?.into_iter();
+        let operators = there.filter(|meter| !meter.by_policy).count();
+        check_room("meters", operators, 1, MAX_METERS)?;
     }
-    transaction.put(&meter)?;
+    keep(transaction, &meter, runs)?;
+    Ok(meter)
+}
+
+fn created_at(transaction: &Transaction<'_>, before: Option<&Meter>) -> Timestamp {
+    before.map_or_else(|| transaction.core().now(), |before| before.created_at)
+}
+
+/// Keeps a meter that is new, or another than before; `runs`: its resource is an instance that runs.
+fn keep(transaction: &mut Transaction<'_>, meter: &Meter, runs: bool) -> Result<()> {
+    transaction.put(meter)?;
     if runs || !meter.while_running {
         transaction.change_usage(meter.usage());
         transaction.open_usage(meter.usage());
@@ -114,14 +108,77 @@ fn set(transaction: &mut Transaction<'_>, command: SetMeter) -> Result<Meter> {
         meter.quantity, meter.name, meter.resource
     );
     transaction.event(EventSubject::Meter(meter.resource.clone()), message);
-    Ok(meter)
+    Ok(())
+}
+
+/// Has that metered of an instance which the billing policy in force says, where the operator has not set it. Without a usable answer
+/// what is metered stays as it is.
+pub(crate) fn follow_policy(transaction: &mut Transaction<'_>, instance: &Instance) -> Result<()> {
+    let core = transaction.core();
+    let asked = MeteredInstance {
+        instance: instance.id,
+        account: core.settings.account.clone(),
+        instance_type: instance
+            .instance_type
+            .clone()
+            .unwrap_or_else(|| CUSTOM_TYPE.to_owned()),
+        vcpus: instance.vcpus,
+        memory: instance.memory,
+        image: instance.image,
+        tags: instance.tags.clone(),
+        subscribed: instance.charge.subscription().is_some(),
+    };
+    let Some(wanted) = core.policies.in_force().commerce().meters(&asked).answer else {
+        return Ok(());
+    };
+    let resource = instance.id.to_string();
+    let there = transaction.list_under::<Meter>(&Meter::keys_of(&resource))?;
+    for meter in there.iter().filter(|meter| meter.by_policy) {
+        if wanted.iter().all(|wanted| wanted.name != meter.name) {
+            end(transaction, meter)?;
+        }
+    }
+    for wanted in wanted {
+        let before = there.iter().find(|meter| meter.name == wanted.name);
+        if before.is_some_and(|before| !before.by_policy) {
+            continue;
+        }
+        let meter = Meter {
+            key: Meter::key_of(&resource, &wanted.name),
+            name: wanted.name,
+            resource: resource.clone(),
+            quantity: wanted.quantity.normalize(),
+            while_running: wanted.while_running,
+            by_policy: true,
+            created_at: created_at(transaction, before),
+        };
+        if before != Some(&meter) {
+            keep(transaction, &meter, runs(instance))?;
+        }
+    }
+    Ok(())
+}
+
+/// The same for every instance: another billing policy may be in force. Blocks.
+pub(crate) fn follow_policy_everywhere(core: &Core) -> Result<()> {
+    core.write_blocking(true, |transaction| {
+        let instances = transaction.list::<Instance>()?.into_iter();
+        instances
+            .filter(|instance| instance.intent != Intent::Released)
+            .try_for_each(|instance| follow_policy(transaction, &instance))
+    })
+}
+
+/// Whether meters count that do so while an instance runs.
+fn runs(instance: &Instance) -> bool {
+    instance.state == State::Running
 }
 
 /// Whether the resource is an instance that runs; refuses one that is not there, or is about to go.
 fn resource_runs(transaction: &Transaction<'_>, command: &SetMeter) -> Result<bool> {
     let id = command.resource.as_str();
     let missing = || {
-        let shown: String = id.chars().take(MAX_NAME).collect();
+        let shown: String = id.chars().take(SHOWN).collect();
         let message = format!("There is no instance, disk or image {shown} to meter anything of.");
         ControlError::new(ErrorKind::NotFound, "InvalidResourceId.NotFound", message)
             .with_field("resource")
@@ -130,7 +187,7 @@ fn resource_runs(transaction: &Transaction<'_>, command: &SetMeter) -> Result<bo
     if let Ok(id) = id.parse() {
         let instance = transaction.get::<Instance>(&id)?;
         let instance = instance.filter(|instance| instance.intent != Intent::Released);
-        return Ok(instance.ok_or_else(missing)?.state == State::Running);
+        return instance.as_ref().map(runs).ok_or_else(missing);
     }
     let there = if let Ok(id) = id.parse() {
         let disk = transaction.get::<Disk>(&id)?;
@@ -157,8 +214,8 @@ pub(crate) fn instance_runs(
     resource: &str,
     runs: bool,
 ) -> Result<()> {
-    let meters = transaction.list::<Meter>()?.into_iter();
-    for meter in meters.filter(|meter| meter.while_running && meter.resource == resource) {
+    let meters = transaction.list_under::<Meter>(&Meter::keys_of(resource))?;
+    for meter in meters.into_iter().filter(|meter| meter.while_running) {
         match runs {
             true => transaction.open_usage(meter.usage()),
             false => transaction.close_usage(meter.usage_key()),
@@ -169,10 +226,8 @@ pub(crate) fn instance_runs(
 
 /// Ends all meters of a resource that goes.
 pub(crate) fn end_all(transaction: &mut Transaction<'_>, resource: &str) -> Result<()> {
-    let meters = transaction.list::<Meter>()?.into_iter();
-    meters
-        .filter(|meter| meter.resource == resource)
-        .try_for_each(|meter| end(transaction, &meter))
+    let meters = transaction.list_under::<Meter>(&Meter::keys_of(resource))?;
+    meters.iter().try_for_each(|meter| end(transaction, meter))
 }
 
 fn end(transaction: &mut Transaction<'_>, meter: &Meter) -> Result<()> {
@@ -190,7 +245,7 @@ pub(crate) fn image_usage(image: &Image) -> Usage {
     Usage::Other {
         name: IMAGE_METER.to_owned(),
         resource: image.id.to_string(),
-        quantity: gib.round_dp(MAX_DECIMALS).normalize(),
+        quantity: gib.round_dp(METER_DECIMALS).normalize(),
     }
 }
 
@@ -200,7 +255,7 @@ pub(crate) fn image_key(image: &Image) -> UsageKey {
 }
 
 fn unknown(resource: &str, name: &str) -> ControlError {
-    let shown = |text: &str| -> String { text.chars().take(MAX_NAME).collect() };
+    let shown = |text: &str| -> String { text.chars().take(SHOWN).collect() };
     let message = format!(
         "Nothing called {} is metered of {}.",
         shown(name),

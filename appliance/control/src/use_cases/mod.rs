@@ -22,7 +22,9 @@ mod run_instances;
 mod security_groups;
 mod subscriptions;
 
-pub(crate) use instances::{begin_start, put as put_instance, start_again};
+pub(crate) use instances::{
+    begin_release, begin_start, give_up_room, put as put_instance, start_again,
+};
 
 use crate::{
     ControlError, ErrorKind, Result,

@@ -9,7 +9,9 @@ use crate::{
         PolicyRevision, PolicyRole, PolicyRoles, PolicyStatus, check_policy_name,
     },
     policies,
+    ports::LoadedPolicy,
     records::PolicyNameRecord,
+    use_cases::meters,
 };
 use std::sync::Arc;
 use types::{ByteCount, Sha256Digest};
@@ -144,7 +146,7 @@ impl Control {
             })
             .await?;
             let (writer, fresh) = (core.clone(), (policy.id.clone(), loaded));
-            blocking(move || writer.policies.assume(&writer, &roles, Some(fresh))).await??;
+            blocking(move || assume(&writer, &roles, Some(fresh))).await??;
             Ok(Overview::of(&core)?.info(policy))
         })
         .await
@@ -361,7 +363,20 @@ async fn assume_changed(
 ) -> Result<()> {
     let roles = change_roles(core, kind, change).await?;
     let writer = core.clone();
-    blocking(move || writer.policies.assume(&writer, &roles, None)).await?
+    blocking(move || assume(&writer, &roles, None)).await?
+}
+
+/// Puts in force what the roles say, and has metered what a billing policy then says. Blocks.
+fn assume(
+    core: &Core,
+    roles: &PolicyRoles,
+    fresh: Option<(PolicyRevision, LoadedPolicy)>,
+) -> Result<()> {
+    core.policies.assume(core, roles, fresh)?;
+    match roles.kind {
+        PolicyKind::Billing => meters::follow_policy_everywhere(core),
+        PolicyKind::Scheduler | PolicyKind::Admission => Ok(()),
+    }
 }
 
 /// What is known of all policies at a moment.

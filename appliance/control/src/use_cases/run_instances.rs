@@ -6,7 +6,7 @@ use crate::{
     core::{Core, Transaction, check_room, sentence, to_the_end},
     model::{
         Disk, DiskRole, DiskState, EventSubject, Image, Instance, Intent, InterfaceState,
-        NetworkInterface, State, StopReason, Timings,
+        NetworkInterface, State, StopReason, StoppedMode, Timings,
     },
     placing::{self, Hosts, Wanted},
     reconcile::spot,
@@ -14,7 +14,7 @@ use crate::{
     tokens::Ticket,
     use_cases::{
         admit::{Size, admit},
-        check_names, disks, images,
+        check_names, disks, images, meters,
         place::{Place, find_place},
         purchase::{self, Offer},
         quotes::Priced,
@@ -459,7 +459,7 @@ fn make(
             Some(StopReason::NeverStarted),
         )
     };
-    let instance = Instance {
+    let mut instance = Instance {
         id,
         name: command.name.clone(),
         description: command.description.clone(),
@@ -467,6 +467,7 @@ fn make(
         intent,
         restart: false,
         stop_reason,
+        stopped_mode: StoppedMode::StopCharging,
         vcpus: template.vcpus,
         memory: template.memory,
         instance_type: command.instance_type.clone(),
@@ -497,11 +498,15 @@ fn make(
         run: u64::from(command.start),
         generation: 1,
     };
+    if command.start {
+        instance.stopped_mode = instance.stopped_mode_for(StoppedMode::KeepCharging);
+    }
     transaction.put(&instance)?;
     transaction.event(
         EventSubject::Instance(id, Some(state)),
         format!("instance {id} is {state}"),
     );
+    meters::follow_policy(transaction, &instance)?;
     tracing::debug!(%id, cmdline = template.cmdline, "accepted");
     Ok(instance)
 }

@@ -9,6 +9,7 @@ use crate::{
     records::{PurchaseRecord, SubscriptionRecord},
     tokens::Ticket,
     use_cases::{
+        give_up_room, meters,
         purchase::{check_funds, refused},
         put_instance,
         quotes::{Priced, terms},
@@ -145,6 +146,9 @@ impl Control {
             ticket.end_dry_run()?;
             instance.instance_type = Some(command.instance_type);
             (instance.vcpus, instance.memory) = (vcpus, memory);
+            // What it kept was for its old type.
+            give_up_room(transaction, &mut instance)?;
+            meters::follow_policy(transaction, &instance)?;
             put_instance(transaction, &mut instance)?;
             keep(transaction, next, purchase, "is changed")?;
             ticket.answered(transaction, &[id])?;

@@ -12,7 +12,7 @@ use control::{
     },
     model::{
         FinancialLock, Instance, InstanceCharge, LineKind, PayBy, Period, PurchaseKind, Stage,
-        State, SubscriptionStatus,
+        State, StoppedMode, SubscriptionStatus,
     },
 };
 use types::{Decimal, ImageId, InstanceId, SubscriptionId, Timestamp};
@@ -242,8 +242,19 @@ async fn a_larger_type_costs_the_difference_for_the_rest() {
         code(change("runs", LARGER)).await,
         "IncorrectInstanceStatus"
     );
-    control.stop_instance(instance.id, true).await.unwrap();
-    reach(&control, instance.id, State::Stopped).await;
+    let nothing = Some(StoppedMode::StopCharging);
+    control
+        .stop_instance(instance.id, true, nothing)
+        .await
+        .unwrap();
+    let stopped = reach(&control, instance.id, State::Stopped).await;
+    assert_eq!(stopped.stopped_mode, StoppedMode::NotApplicable);
+    assert_eq!(
+        control.host().await.unwrap().vcpus.used,
+        2,
+        "it is paid for"
+    );
+    assert_sound(&control).await;
     // 14 of 28 days are left: half of 720 h × 2 GiB × 0.01.
     pass(&world, &control, "2026-02-14T12:00:00Z").await;
     let changed = change("larger", LARGER).await.unwrap();
@@ -317,6 +328,7 @@ async fn who_pays_from_a_balance_and_owes_is_stopped_then_released_and_paying_en
     pass(&world, &control, "2026-02-17T06:00:00Z").await;
     let stopped = reach(&control, by_the_second.id, State::Stopped).await;
     assert_eq!(stopped.lock, Some(FinancialLock::Arrears { restart: true }));
+    assert_eq!(stopped.stopped_mode, StoppedMode::StopCharging);
     let start = control.start_instance(by_the_second.id, None);
     assert_eq!(code(start).await, "InstanceExpiredOrInArrears");
     let kept = control.instance(prepaid.id).await.unwrap();
@@ -418,9 +430,14 @@ async fn a_preemptible_instance_costs_the_market_price_and_goes_when_that_is_abo
     // Then it costs the market price.
     pass(&world, &control, "2026-01-31T13:30:00Z").await;
     assert_eq!(charged(&control, bids.id).await, (money("0.072"), 5400));
+    // Stopped with its room it costs that on.
+    control.stop_instance(bids.id, true, None).await.unwrap();
+    reach(&control, bids.id, State::Stopped).await;
     price("0.09").await;
     pass(&world, &control, "2026-01-31T13:40:00Z").await;
     assert_eq!(charged(&control, bids.id).await, (money("0.087"), 6000));
+    control.start_instance(bids.id, None).await.unwrap();
+    reach(&control, bids.id, State::Running).await;
     assert_eq!(told(&mut events, "spot.notice"), [""; 0]);
 
     // Above its bid: five minutes' notice, which stands.

@@ -4,7 +4,7 @@ use crate::world::{World, gone, image, one, reach, until};
 use control::{
     Control, ErrorKind,
     commands::RunInstances,
-    model::{CpuCredits, EventSubject, Instance, Outcome, State},
+    model::{CpuCredits, EventSubject, Instance, Outcome, State, StoppedMode},
     ports::{CpuControl, MachineExit},
 };
 use cpu::{CREDIT, Core, Plan, Topology};
@@ -154,7 +154,7 @@ async fn stopped_it_keeps_what_it_has_and_earns_nothing() {
     burn(&world, id, 1505, SECOND).await;
     // 60 - 25 used; 10 earned.
     assert!(about(credits(&control, id).await.balance, 45));
-    control.stop_instance(id, false).await.unwrap();
+    control.stop_instance(id, false, None).await.unwrap();
     reach(&control, id, State::Stopped).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     let kept = credits(&control, id).await;
@@ -293,11 +293,22 @@ async fn enterprise_families_have_cpus_of_their_own_as_far_as_there_are_any() {
         "there is room beside them"
     );
 
-    // The next daemon knows whose they are; a stop gives them back.
+    // The next daemon knows whose they are; a stop without charge gives them back.
     world.end(control).await;
     let control = open().await.unwrap();
     assert_eq!(control.cpu_of(&large).unwrap().cpus, own);
-    control.stop_instance(large.id, false).await.unwrap();
+    control.stop_instance(large.id, false, None).await.unwrap();
+    let kept = reach(&control, large.id, State::Stopped).await;
+    assert_eq!(
+        control.cpu_of(&kept).unwrap().cpus,
+        own,
+        "they are paid for"
+    );
+    let gives_up = Some(StoppedMode::StopCharging);
+    control
+        .stop_instance(large.id, false, gives_up)
+        .await
+        .unwrap();
     let stopped = reach(&control, large.id, State::Stopped).await;
     assert_eq!(control.cpu_of(&stopped).unwrap().cpus, None);
     let next = run(&control, of_type(image.id, "ecs.g6.large")).await;

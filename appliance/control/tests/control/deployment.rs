@@ -9,6 +9,7 @@ use control::{
     },
     model::{
         Decision, DeploymentSet, DeploymentStrategy, Instance, InstanceAffinity, PolicyRole, State,
+        StoppedMode,
     },
 };
 use placement::{Affinity, PlacementRequest};
@@ -50,7 +51,8 @@ async fn run(control: &Control, command: RunInstances) -> Instance {
 }
 
 async fn stop(control: &Control, id: InstanceId) {
-    control.stop_instance(id, true).await.unwrap();
+    let mode = Some(StoppedMode::StopCharging);
+    control.stop_instance(id, true, mode).await.unwrap();
     reach(control, id, State::Stopped).await;
 }
 

@@ -4,7 +4,7 @@ use crate::world::{Guest, LONG, World, gone, image, one, reach, run_one, until};
 use control::{
     ErrorKind,
     commands::{CreateDisk, DataDisk, DiskFilter, ModifyInstance, RunInstances},
-    model::{DiskState, EventSubject, State, StopReason},
+    model::{DiskState, EventSubject, State, StopReason, StoppedMode},
     ports::MachineExit,
 };
 use std::time::Duration;
@@ -171,7 +171,8 @@ async fn a_stop_asks_first_and_then_takes_the_power_away() {
         let id = run_one(&control, image.id).await.id;
         world.things().guest = guest;
         let began = tokio::time::Instant::now();
-        let stopping = control.stop_instance(id, force).await.unwrap();
+        let mode = Some(StoppedMode::StopCharging);
+        let stopping = control.stop_instance(id, force, mode).await.unwrap();
         assert_eq!(stopping.state, State::Stopping);
         let stopped = reach(&control, id, State::Stopped).await;
         assert_eq!(stopped.stop_reason, Some(reason));
@@ -182,7 +183,7 @@ async fn a_stop_asks_first_and_then_takes_the_power_away() {
             .filter(|left| !left.starts_with("disk"))
             .collect();
         assert_eq!(left, [""; 0]);
-        // Disk and address are kept; the machine's room is not.
+        // Disk and address are kept; the machine's room is not, as was asked.
         assert_eq!(
             control
                 .disk(stopped.system_disk.unwrap())
@@ -211,12 +212,12 @@ async fn force_cuts_a_stop_short() {
     let image = image(&control).await;
     let id = run_one(&control, image.id).await.id;
     world.things().guest = Guest::Ignores;
-    control.stop_instance(id, false).await.unwrap();
-    let error = control.stop_instance(id, false).await.unwrap_err();
+    control.stop_instance(id, false, None).await.unwrap();
+    let error = control.stop_instance(id, false, None).await.unwrap_err();
     assert_eq!(error.code(), "IncorrectInstanceStatus");
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(control.instance(id).await.unwrap().state, State::Stopping);
-    control.stop_instance(id, true).await.unwrap();
+    control.stop_instance(id, true, None).await.unwrap();
     reach(&control, id, State::Stopped).await;
 }
 
@@ -285,7 +286,7 @@ async fn a_guest_that_does_nothing_but_reset_is_slowed_down() {
     let runs = control.instance(id).await.unwrap().run;
     assert!((5..20).contains(&runs), "{runs}");
     // It can still be stopped.
-    control.stop_instance(id, true).await.unwrap();
+    control.stop_instance(id, true, None).await.unwrap();
     reach(&control, id, State::Stopped).await;
 }
 
@@ -401,7 +402,10 @@ async fn a_disk_whose_file_vanished_is_named() {
     let control = world.start().await;
     let image = image(&control).await;
     let instance = run_one(&control, image.id).await;
-    control.stop_instance(instance.id, false).await.unwrap();
+    control
+        .stop_instance(instance.id, false, None)
+        .await
+        .unwrap();
     reach(&control, instance.id, State::Stopped).await;
     let disk = instance.system_disk.unwrap();
     world.things().disks.remove(&disk);
@@ -454,7 +458,7 @@ async fn the_console_is_read_followed_and_typed_into() {
         follow.next().await.unwrap().unwrap().data.as_ref(),
         b"typed"
     );
-    control.stop_instance(id, true).await.unwrap();
+    control.stop_instance(id, true, None).await.unwrap();
     reach(&control, id, State::Stopped).await;
     let refused = control
         .console_input(id, bytes::Bytes::new())

@@ -9,7 +9,7 @@ use control::{
 use std::{collections::BTreeSet, time::Duration};
 use types::InstanceId;
 
-async fn install(control: &Control, name: &str, component: &str) -> PolicyInfo {
+pub async fn install(control: &Control, name: &str, component: &str) -> PolicyInfo {
     try_install(control, name, component).await.unwrap()
 }
 
@@ -27,7 +27,7 @@ async fn try_install(
 }
 
 /// `pack` or `pack@2`.
-fn named(text: &str) -> PolicySelector {
+pub fn named(text: &str) -> PolicySelector {
     match text.split_once('@') {
         Some((name, revision)) => PolicySelector {
             name: name.to_owned(),
@@ -40,7 +40,7 @@ fn named(text: &str) -> PolicySelector {
     }
 }
 
-async fn activate(control: &Control, name: &str) {
+pub async fn activate(control: &Control, name: &str) {
     let info = control
         .give_policy_role(named(name), PolicyRole::Active)
         .await
@@ -52,7 +52,7 @@ async fn activate(control: &Control, name: &str) {
 async fn decides(control: &Control, image: types::ImageId) -> Decision {
     let instance = run_one(control, image).await.id;
     let decision = decision_about(control, instance).await;
-    control.stop_instance(instance, true).await.unwrap();
+    control.stop_instance(instance, true, None).await.unwrap();
     control
         .wait_for_instance(instance, &[control::model::State::Stopped], LONG)
         .await

@@ -7,7 +7,7 @@ use control::{
         CreateDisk, CreateSecurityGroup, CreateVpc, DataDisk, DecisionFilter, DiskFilter,
         InstanceFilter, Request, RunInstances, SystemDisk,
     },
-    model::{InnerAccessPolicy, State},
+    model::{InnerAccessPolicy, State, StoppedMode},
 };
 use std::collections::BTreeMap;
 use types::{ByteCount, DiskId, ImageId, InstanceId, SecurityGroupId, VswitchId};
@@ -294,7 +294,10 @@ async fn what_cannot_be_is_refused_by_name_and_leaves_nothing() {
     for error in [
         control.instance(unknown).await.unwrap_err(),
         control.start_instance(unknown, None).await.unwrap_err(),
-        control.stop_instance(unknown, true).await.unwrap_err(),
+        control
+            .stop_instance(unknown, true, None)
+            .await
+            .unwrap_err(),
         control.reboot_instance(unknown, true).await.unwrap_err(),
         control.delete_instance(unknown, true).await.unwrap_err(),
         control.console(unknown, 0, 1).await.unwrap_err(),
@@ -322,10 +325,10 @@ async fn operations_are_refused_in_the_wrong_state() {
     };
     refused(control.start_instance(id, None).await.unwrap_err());
     refused(control.delete_instance(id, false).await.unwrap_err());
-    control.stop_instance(id, false).await.unwrap();
+    control.stop_instance(id, false, None).await.unwrap();
     reach(&control, id, State::Stopped).await;
-    refused(control.stop_instance(id, false).await.unwrap_err());
-    refused(control.stop_instance(id, true).await.unwrap_err());
+    refused(control.stop_instance(id, false, None).await.unwrap_err());
+    refused(control.stop_instance(id, true, None).await.unwrap_err());
     refused(control.reboot_instance(id, false).await.unwrap_err());
 }
 
@@ -566,10 +569,11 @@ async fn without_room_there_is_a_decision_and_nothing_else() {
     };
     assert_eq!(control.run_instances(some).await.unwrap().len(), 1);
 
-    // A stop gives room back, and a start asks for it again.
+    // A stop without charge gives room back, and a start asks for it again.
     let id = first[0].id;
     reach(&control, id, State::Running).await;
-    control.stop_instance(id, true).await.unwrap();
+    let mode = Some(StoppedMode::StopCharging);
+    control.stop_instance(id, true, mode).await.unwrap();
     reach(&control, id, State::Stopped).await;
     run_one(&control, image.id).await;
     let error = control.start_instance(id, None).await.unwrap_err();

@@ -68,7 +68,7 @@ async fn or_started_again_where_that_is_wanted() {
     let image = image(&control).await;
     let id = run_one(&control, image.id).await.id;
     let stopped = run_one(&control, image.id).await.id;
-    control.stop_instance(stopped, false).await.unwrap();
+    control.stop_instance(stopped, false, None).await.unwrap();
     reach(&control, stopped, State::Stopped).await;
     world.stop(control.clone()).await;
     drop(control);

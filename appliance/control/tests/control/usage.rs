@@ -2,12 +2,14 @@
 
 use crate::{
     bills::assert_sound,
-    world::{Guest, World, gone, image, reach, run_one, until},
+    policies::{activate, install, named},
+    world::{Guest, World, gone, image, one, reach, run_one, until},
 };
 use control::{
     Control,
-    commands::{ChargeFilter, CreateDisk, SetMeter},
-    model::{Charge, State},
+    commands::{ChargeFilter, CreateDisk, ModifyInstance, RunInstances, SetMeter},
+    model::{Charge, State, StoppedMode},
+    ports::MachineExit,
 };
 use std::{collections::BTreeMap, time::Duration};
 use types::{ByteCount, InstanceId};
@@ -43,7 +45,8 @@ async fn running_is_charged_by_the_second_until_it_stops() {
         (119..=121).contains(&assert_seamless(&so_far)),
         "{so_far:?}"
     );
-    control.stop_instance(id, false).await.unwrap();
+    let mode = Some(StoppedMode::StopCharging);
+    control.stop_instance(id, false, mode).await.unwrap();
     let stopped = reach(&control, id, State::Stopped).await;
     let ran = stopped
         .stopped_at
@@ -133,11 +136,99 @@ async fn the_time_of_stopping_is_charged_and_that_of_waiting_to_start_is_not() {
     reach(&control, failed, State::Stopped).await;
     let id = run_one(&control, image.id).await.id;
     world.things().guest = Guest::Ignores;
-    control.stop_instance(id, false).await.unwrap();
+    control.stop_instance(id, false, None).await.unwrap();
     reach(&control, id, State::Stopped).await;
     until(|| async { !charges(&control, id).await.is_empty() }).await;
     assert_eq!(assert_seamless(&charges(&control, id).await), 20);
     assert_eq!(charges(&control, failed).await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_instance_keeps_its_room_and_is_charged_for_it_until_it_gives_it_up() {
+    let world = World::new();
+    let mut control = world.start().await;
+    let image = image(&control).await;
+    let all = RunInstances {
+        vcpus: Some(4),
+        ..one(image.id)
+    };
+    let id = control.run_instances(all.clone()).await.unwrap()[0].id;
+    let placed = reach(&control, id, State::Running).await.decision;
+    let of = async |control: &Control| -> BTreeMap<String, u64> {
+        control.meter_now().await.unwrap();
+        let mut seconds = BTreeMap::new();
+        for charge in charges(control, id).await {
+            *seconds.entry(charge.meter).or_default() += charge.seconds;
+        }
+        seconds
+    };
+    // The guest ends it itself: it is charged on, and nobody else gets its room.
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    world.exit(id, MachineExit::PowerOff).await;
+    let stopped = reach(&control, id, State::Stopped).await;
+    assert_eq!(stopped.stopped_mode, StoppedMode::KeepCharging);
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    let host = control.host().await.unwrap();
+    assert_eq!((host.vcpus.used, host.instances_running), (4, 0));
+    let refused = control.run_instances(all.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), "OperationDenied.NoStock");
+    assert!(
+        refused.next_step().unwrap().contains("StopCharging"),
+        "{refused}"
+    );
+    assert_eq!(
+        of(&control).await,
+        [
+            ("instance-running".into(), 100),
+            ("instance-stopped".into(), 50)
+        ]
+        .into()
+    );
+    assert_sound(&control).await;
+
+    // So it starts without being placed anew, also with another daemon; while it waits to start nothing is charged.
+    control = world.restart(control).await;
+    control.start_instance(id, None).await.unwrap();
+    assert_eq!(reach(&control, id, State::Running).await.decision, placed);
+    assert_sound(&control).await;
+    control.stop_instance(id, false, None).await.unwrap();
+    reach(&control, id, State::Stopped).await;
+    let kept = of(&control).await;
+    tokio::time::sleep(Duration::from_secs(50)).await;
+
+    // What it keeps it can give up later.
+    let mode = Some(StoppedMode::StopCharging);
+    let given_up = control.stop_instance(id, false, mode).await.unwrap();
+    assert_eq!(
+        (given_up.state, given_up.stopped_mode),
+        (State::Stopped, StoppedMode::StopCharging)
+    );
+    let twice = control.stop_instance(id, false, mode).await.unwrap_err();
+    assert_eq!(twice.code(), "IncorrectInstanceStatus");
+    assert_eq!(control.host().await.unwrap().vcpus.used, 0);
+    assert_sound(&control).await;
+    tokio::time::sleep(Duration::from_secs(500)).await;
+    let over = of(&control).await;
+    assert_eq!(over["instance-stopped"], kept["instance-stopped"] + 50);
+    assert_eq!(over["instance-running"], kept["instance-running"]);
+    let other = control.run_instances(all).await.unwrap()[0].id;
+    reach(&control, other, State::Running).await;
+    let refused = control.start_instance(id, None).await.unwrap_err();
+    assert_eq!(refused.code(), "OperationDenied.NoStock");
+
+    // What the host breaks off nobody pays for; what is released ends at once.
+    world.exit(other, MachineExit::Signal(9)).await;
+    let broken = reach(&control, other, State::Stopped).await;
+    assert_eq!(broken.stopped_mode, StoppedMode::StopCharging);
+    control.start_instance(id, None).await.unwrap();
+    reach(&control, id, State::Running).await;
+    control.stop_instance(id, true, None).await.unwrap();
+    reach(&control, id, State::Stopped).await;
+    assert_sound(&control).await;
+    control.delete_instance(id, false).await.unwrap();
+    assert_sound(&control).await;
+    gone(&control, id).await;
+    assert_sound(&control).await;
 }
 
 async fn seconds_of(control: &Control, resource: &str) -> u64 {
@@ -193,7 +284,7 @@ async fn meters_last_as_long_as_they_are_to_and_end_with_what_they_are_of() {
     control.set_meter(set("licence", 2, true)).await.unwrap();
     assert_eq!(control.meters().await.unwrap().len(), 2);
     tokio::time::sleep(Duration::from_secs(100)).await;
-    control.stop_instance(id, false).await.unwrap();
+    control.stop_instance(id, false, None).await.unwrap();
     reach(&control, id, State::Stopped).await;
     assert_sound(&control).await;
     let ran = open(&control).await;
@@ -234,6 +325,99 @@ async fn meters_last_as_long_as_they_are_to_and_end_with_what_they_are_of() {
         .await
         .unwrap_err();
     assert_eq!(unknown.code(), "InvalidResourceId.NotFound");
+}
+
+/// Gives the instance that label, and no other.
+async fn label(control: &Control, id: InstanceId, licence: &str) {
+    let tags = [("licence".to_owned(), licence.to_owned())].into();
+    let change = ModifyInstance {
+        tags: Some(tags),
+        ..ModifyInstance::default()
+    };
+    control.modify_instance(id, change).await.unwrap();
+}
+
+/// What is metered of each instance: name, quantity, and whether the policy has it metered.
+async fn metered(control: &Control) -> Vec<(String, String, String, bool)> {
+    let meters = control.meters().await.unwrap().into_iter();
+    meters
+        .map(|meter| {
+            let quantity = meter.quantity.to_string();
+            (meter.resource, meter.name, quantity, meter.by_policy)
+        })
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_billing_policy_has_metered_what_it_has_a_price_for() {
+    let world = World::new();
+    let mut control = world.start().await;
+    let image = image(&control).await;
+    let licensed = |licence: &str| RunInstances {
+        vcpus: Some(2),
+        tags: [("licence".to_owned(), licence.to_owned())].into(),
+        ..one(image.id)
+    };
+    let id = control.run_instances(licensed("db")).await.unwrap()[0].id;
+    reach(&control, id, State::Running).await;
+    assert_eq!(metered(&control).await, []);
+
+    // From when it is in force, over restarts, while the instance runs.
+    install(&control, "prices", "billing 0.02 db").await;
+    activate(&control, "prices").await;
+    let of = |id: InstanceId, quantity: &str, by_policy| {
+        let name = "licence.db".to_owned();
+        (id.to_string(), name, quantity.to_owned(), by_policy)
+    };
+    assert_eq!(metered(&control).await, [of(id, "2", true)]);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    control = world.restart(control).await;
+    control.stop_instance(id, false, None).await.unwrap();
+    reach(&control, id, State::Stopped).await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_sound(&control).await;
+    let charged = async |control: &Control, meter: &str| -> u64 {
+        control.meter_now().await.unwrap();
+        let all = charges(control, id).await.into_iter();
+        all.filter(|charge| charge.meter == meter)
+            .map(|charge| charge.seconds)
+            .sum()
+    };
+    assert_eq!(charged(&control, "licence.db").await, 100);
+    control.start_instance(id, None).await.unwrap();
+    reach(&control, id, State::Running).await;
+
+    // A policy that fails changes nothing; another answer does. New instances have theirs from the beginning.
+    label(&control, id, "odd").await;
+    assert_eq!(metered(&control).await, [of(id, "2", true)]);
+    label(&control, id, "other").await;
+    assert_eq!(metered(&control).await, []);
+    let new = control.run_instances(licensed("db")).await.unwrap()[0].id;
+    reach(&control, new, State::Running).await;
+    assert_eq!(metered(&control).await, [of(new, "2", true)]);
+    assert_sound(&control).await;
+
+    // The operator's word counts, where there is one.
+    let taken = control.delete_meter(&new.to_string(), "licence.db").await;
+    assert_eq!(taken.unwrap_err().code(), "OperationDenied.BillingPolicy");
+    let set = SetMeter {
+        resource: new.to_string(),
+        name: "licence.db".to_owned(),
+        quantity: 5.into(),
+        while_running: false,
+    };
+    control.set_meter(set).await.unwrap();
+    label(&control, new, "none").await;
+    assert_eq!(metered(&control).await, [of(new, "5", false)]);
+    label(&control, id, "db").await;
+
+    // With the policy goes what it had metered, and with an instance all.
+    control.retire_policy(named("prices")).await.unwrap();
+    assert_eq!(metered(&control).await, [of(new, "5", false)]);
+    control.delete_instance(new, true).await.unwrap();
+    gone(&control, new).await;
+    assert_eq!(metered(&control).await, []);
+    assert_sound(&control).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use control::{
         ChargeFilter, Charging, DiskFilter, PayIn, RenewSubscription, Request, RunInstances,
         SetAccount, SetBudget,
     },
-    model::{BillState, DiskState, PayBy, Period, Stage},
+    model::{BillState, DiskState, PayBy, Period, Stage, StoppedMode},
 };
 use std::{collections::BTreeSet, time::Duration};
 use types::{Decimal, ImageId};
@@ -99,7 +99,13 @@ async fn act(control: &Control, image: ImageId, dice: &mut Dice) {
                 }
             }
         }
-        (1, Some(id), _) => drop(control.stop_instance(id, dice.once_in(2)).await),
+        (1, Some(id), _) => {
+            let mode = match dice.once_in(2) {
+                true => Some(StoppedMode::StopCharging),
+                false => None,
+            };
+            drop(control.stop_instance(id, dice.once_in(2), mode).await);
+        }
         (2, Some(id), _) => drop(control.start_instance(id, None).await),
         (3, Some(id), _) => drop(control.delete_instance(id, true).await),
         (4, _, Some(id)) => drop(control.delete_disk(id).await),

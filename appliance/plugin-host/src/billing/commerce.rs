@@ -9,14 +9,15 @@ use crate::{
             PriceUnit as Per, QuoteRequest as Purchase, RenewalAnswer,
             RenewalRequest as RenewalParam, SpotTerms,
         },
-        rating::{DiskUsage, PriceParam},
+        metering::{Instance as InstanceParam, Meter, Tag},
+        rating::{DiskUsage, InstanceUsage, PriceParam},
     },
     sandbox::{Sandbox, seed},
 };
 use billing::{
-    ArrearsStep, ChargeType, CommercialPolicy, Debt, Period, PeriodUnit, PriceUnit, Quote,
-    QuoteLine, QuoteRequest, Renewal, RenewalRequest, SpotLease, SpotStrategy, StockNeed,
-    check_order, check_quote, check_renewal,
+    ArrearsStep, ChargeType, CommercialPolicy, Debt, MeteredInstance, Period, PeriodUnit,
+    PolicyMeter, PriceUnit, Quote, QuoteLine, QuoteRequest, Renewal, RenewalRequest, SpotLease,
+    SpotStrategy, StockNeed, check_meters, check_order, check_quote, check_renewal,
 };
 use types::{Currency, Decimal, InstanceId, PolicyFailure, PolicyIdentity, Timestamp};
 use wasmtime::Store;
@@ -196,6 +197,46 @@ impl CommercialPolicy for BillingPlugin {
                 Ok(order)
             });
         self.plugin.usable(order)
+    }
+
+    fn meters(&self, instance: &MeteredInstance) -> Result<Vec<PolicyMeter>, PolicyFailure> {
+        let (id, account) = (instance.instance.to_string(), instance.account.to_string());
+        let image = instance.image.to_string();
+        let tags = instance.tags.iter().map(|(key, value)| Tag { key, value });
+        let tags: Vec<Tag<'_>> = tags.collect();
+        let asked = InstanceParam {
+            id: &id,
+            account: &account,
+            size: InstanceUsage {
+                instance_type: &instance.instance_type,
+                vcpus: instance.vcpus,
+                memory: instance.memory.bytes(),
+            },
+            image: &image,
+            tags: &tags,
+            subscribed: instance.subscribed,
+        };
+        let said = self.plugin.call(seed(&format!("meters {id}")), |store| {
+            let world = self.world.instantiate(&mut *store)?;
+            let metering = world.ashlar_policy_metering();
+            metering.call_meters(store, &self.parameters(), asked)
+        })?;
+        let meter = |said: &Meter| {
+            let quantity = Decimal::from_str_exact(&said.quantity)
+                .map_err(|error| format!("`{:.64}` is no quantity: {error}", said.quantity))?;
+            Ok(PolicyMeter {
+                name: said.name.clone(),
+                quantity,
+                while_running: said.while_running,
+            })
+        };
+        let meters = said.iter().map(meter);
+        let meters = meters.collect::<Result<Vec<PolicyMeter>, String>>();
+        let meters = meters.and_then(|meters| {
+            check_meters(&meters)?;
+            Ok(meters)
+        });
+        self.plugin.usable(meters)
     }
 }
 

@@ -183,3 +183,40 @@ fn who_must_not_be_preempted_cannot_be_named() {
     assert_eq!(why, None);
     assert!(answer.contains("TooLittle"), "{answer}");
 }
+
+/// `count` meters of that name and quantity.
+fn meters(name: &str, quantity: &str, count: usize) -> String {
+    let mut texts = Texts::default();
+    let parts = [name, quantity].map(|text| texts.put(text));
+    let meter = [parts.concat().as_slice(), &[1]].concat();
+    texts.more(
+        &[0, 65536, u32::try_from(count).unwrap()],
+        &meter.repeat(count),
+    )
+}
+
+#[test]
+fn meters_that_cannot_be_are_refused() {
+    let (answer, why) = answered(Question::Meters, &meters("licence.db", "2.5", 1));
+    assert_eq!(why, None);
+    assert!(
+        answer.contains("licence.db") && answer.contains("2.5"),
+        "{answer}"
+    );
+    let (answer, why) = answered(Question::Meters, &meters("", "", 0));
+    assert_eq!((answer.as_str(), why), ("Some([])", None));
+    for (name, quantity, count, said) in [
+        ("", "1", 1, "meter 1: the name of a meter is 1 to 64"),
+        ("Licence", "1", 1, "meter 1: the name of a meter is 1 to 64"),
+        ("disk-allocated", "1", 1, "counts disk-allocated by itself"),
+        ("licence", "0", 1, "a quantity of 0"),
+        ("licence", "-1", 1, "a quantity of -1"),
+        ("licence", "1000000001", 1, "at most 1000000000"),
+        ("licence", "0.0000000001", 1, "at most 9 decimals"),
+        ("licence", "some", 1, "`some` is no quantity"),
+        ("licence", "1", 2, "meter 2: licence is there already"),
+        ("licence", "1", 17, "17 meters of an instance"),
+    ] {
+        refused(Question::Meters, &meters(name, quantity, count), said);
+    }
+}

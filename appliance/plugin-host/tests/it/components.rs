@@ -90,7 +90,7 @@ pub fn verdicts(hosts: u32, code: u8, score: f64) -> String {
 
 /// An admission policy whose `admit` runs `body`; `more` comes before it.
 pub fn admission(more: &str, body: &str) -> Vec<u8> {
-    let name = "ashlar:policy/admitting@0.3.0";
+    let name = "ashlar:policy/admitting@0.4.0";
     let module = format!(
         r#"(module {more} {COMMON}
           (func (export "{name}#check-configuration") (param i32 i32) (result i32) (i32.const 1024))

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const LOOP: &str = "(loop $l (br $l)) unreachable";
 /// The answer in the data segment.
 const DATA: &str = "(i32.const 2048)";
-const LOG: &str = r#"(import "ashlar:policy/log@0.3.0" "write" (func $log (param i32 i32 i32)))"#;
+const LOG: &str = r#"(import "ashlar:policy/log@0.4.0" "write" (func $log (param i32 i32 i32)))"#;
 
 /// Asks each question until the policy is set aside: it must fail in that way and say that.
 fn check(limits: &Limits, more: &str, body: &str, kind: FailureKind, said: &str) {

@@ -37,7 +37,7 @@ fn check(limits: Limits, more: &str, body: &str, kind: FailureKind, said: &str) 
 }
 
 const LOOP: &str = "(loop $l (br $l)) unreachable";
-const LOG: &str = r#"(import "ashlar:policy/log@0.3.0" "write" (func $log (param i32 i32 i32)))"#;
+const LOG: &str = r#"(import "ashlar:policy/log@0.4.0" "write" (func $log (param i32 i32 i32)))"#;
 
 #[test]
 fn an_endless_loop_is_cut_by_the_deadline() {
@@ -184,7 +184,7 @@ fn a_full_host_cannot_be_recommended() {
 #[test]
 fn random_numbers_are_the_same_for_the_same_question() {
     let more = format!(
-        r#"(import "ashlar:policy/random@0.3.0" "next" (func $next (result i64))) {}"#,
+        r#"(import "ashlar:policy/random@0.4.0" "next" (func $next (result i64))) {}"#,
         verdicts(1, 0, 0.0)
     );
     let body = "(drop (call $next))

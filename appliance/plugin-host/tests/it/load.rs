@@ -84,7 +84,7 @@ fn another_shape_of_the_interface_is_refused() {
         (core instance $i (instantiate $m))
         (func $f (canon lift (core func $i "f")))
         (instance $scheduling (export "filter-and-score" (func $f)))
-        (export "ashlar:policy/scheduling@0.3.0" (instance $scheduling)))"#;
+        (export "ashlar:policy/scheduling@0.4.0" (instance $scheduling)))"#;
     check(&wat::parse_str(other).unwrap(), &["another version"]);
 }
 

@@ -4,8 +4,8 @@ use crate::components::{
     BillingExports, Host, admission, billing_with, hosts, parameters, request, scheduler,
 };
 use billing::{
-    ChargeType, Commerce, Debt, Period, QuoteRequest, QuotedDisk, RenewalRequest, SpotLease,
-    SpotStrategy, StandardTerms, StockNeed,
+    ChargeType, Commerce, Debt, MeteredInstance, Period, QuoteRequest, QuotedDisk, RenewalRequest,
+    SpotLease, SpotStrategy, StandardTerms, StockNeed,
 };
 use instance::admission::{
     AdmitAll, Admitter, Answer, DiskRequest, Holdings, InstancesRequest, Offers,
@@ -27,16 +27,18 @@ pub enum Question {
     Renewal,
     Arrears,
     Preempt,
+    Meters,
     Admit,
 }
 
-pub const QUESTIONS: [Question; 7] = [
+pub const QUESTIONS: [Question; 8] = [
     Question::Evaluate,
     Question::Rate,
     Question::Quote,
     Question::Renewal,
     Question::Arrears,
     Question::Preempt,
+    Question::Meters,
     Question::Admit,
 ];
 
@@ -84,6 +86,7 @@ fn commercial(question: Question, more: &str, body: &str) -> Vec<u8> {
         renewal: of(Question::Renewal),
         arrears: of(Question::Arrears),
         preempt: of(Question::Preempt),
+        meters: of(Question::Meters),
     })
 }
 
@@ -159,6 +162,10 @@ fn decide(host: &Host, question: Question, bytes: &[u8]) -> Asked {
             let decided = commerce.arrears(&debt());
             (format!("{:?}", decided.answer), decided.fallback)
         }
+        Question::Meters => {
+            let decided = commerce.meters(&metered());
+            (format!("{:?}", decided.answer), decided.fallback)
+        }
         _ => {
             let need = StockNeed {
                 vcpus: 2,
@@ -170,8 +177,13 @@ fn decide(host: &Host, question: Question, bytes: &[u8]) -> Asked {
     };
     let commerce = Commerce::new(policy.clone(), prices());
     let standard = Commerce::new(Arc::new(StandardTerms::new(prices())), prices());
+    let built_in = match question {
+        // What is metered stays as it is.
+        Question::Meters => "None".to_owned(),
+        _ => decide(&standard).0,
+    };
     Asked {
-        built_in: decide(&standard).0,
+        built_in,
         ask: Box::new(move || decide(&commerce)),
         status: Box::new(move || policy.status()),
     }
@@ -271,6 +283,19 @@ pub fn leases() -> Vec<SpotLease> {
         notice: None,
     };
     vec![lease(1, Timestamp::UNIX_EPOCH), lease(2, now())]
+}
+
+pub fn metered() -> MeteredInstance {
+    MeteredInstance {
+        instance: InstanceId::generate(1),
+        account: "team-a".parse().unwrap(),
+        instance_type: "ecs.g6.large".to_owned(),
+        vcpus: 2,
+        memory: ByteCount::from_gib(8),
+        image: ImageId::generate(1),
+        tags: [("licence".to_owned(), "database".to_owned())].into(),
+        subscribed: false,
+    }
 }
 
 pub fn instances() -> InstancesRequest {

@@ -14,7 +14,7 @@ const LOOP: &str = "(loop $l (br $l)) unreachable";
 const WELL: &str = "(i32.const 1024)";
 /// The answer in the data segment.
 const DATA: &str = "(i32.const 2048)";
-const LOG: &str = r#"(import "ashlar:policy/log@0.3.0" "write" (func $log (param i32 i32 i32)))"#;
+const LOG: &str = r#"(import "ashlar:policy/log@0.4.0" "write" (func $log (param i32 i32 i32)))"#;
 
 /// A scheduler that finds everything well and scores one host.
 fn tame(more: &str) -> Exports<'_> {

@@ -71,7 +71,7 @@ pub fn scheduler_with(exports: &Exports<'_>) -> Vec<u8> {
         filter_and_score,
         place,
     } = exports;
-    let name = "ashlar:policy/scheduling@0.3.0";
+    let name = "ashlar:policy/scheduling@0.4.0";
     let module = format!(
         r#"(module {more} {COMMON}
           (func (export "{name}#check-configuration") (param i32 i32) (result i32) {check_configuration})
@@ -92,6 +92,7 @@ pub fn billing(more: &str, body: &str) -> Vec<u8> {
         renewal: "unreachable",
         arrears: "unreachable",
         preempt: "unreachable",
+        meters: "unreachable",
     })
 }
 
@@ -103,6 +104,7 @@ pub struct BillingExports<'a> {
     pub renewal: &'a str,
     pub arrears: &'a str,
     pub preempt: &'a str,
+    pub meters: &'a str,
 }
 
 /// A billing policy of these bodies.
@@ -114,8 +116,11 @@ pub fn billing_with(exports: &BillingExports<'_>) -> Vec<u8> {
         renewal,
         arrears,
         preempt,
+        meters,
     } = exports;
-    let (rating, commerce) = ("ashlar:policy/rating@0.3.0", "ashlar:policy/commerce@0.3.0");
+    let metering = "ashlar:policy/metering@0.4.0";
+    let instance = "i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i32 i32 i32 i32 i32";
+    let (rating, commerce) = ("ashlar:policy/rating@0.4.0", "ashlar:policy/commerce@0.4.0");
     let debt = "i32 i32 i32 i32 i32 i32 i32 i32 i64 i32 i32 i32 i64 i32 i64";
     let module = format!(
         r#"(module {more} {COMMON}
@@ -124,7 +129,8 @@ pub fn billing_with(exports: &BillingExports<'_>) -> Vec<u8> {
           (func (export "{commerce}#quote") (param i32) (result i32) {quote})
           (func (export "{commerce}#renewal") (param i32) (result i32) {renewal})
           (func (export "{commerce}#arrears") (param {debt}) (result i32) {arrears})
-          (func (export "{commerce}#preempt") (param i32 i32 i32 i32 i32 i64 i64) (result i32) {preempt}))"#
+          (func (export "{commerce}#preempt") (param i32 i32 i32 i32 i32 i64 i64) (result i32) {preempt})
+          (func (export "{metering}#meters") (param {instance}) (result i32) {meters}))"#
     );
     component("billing", &module)
 }

@@ -223,7 +223,9 @@ mod tests {
 
         fn price(&self, interval: &UsageInterval) -> Result<Decimal, String> {
             let per_hour = match &interval.usage {
-                Usage::InstanceRunning(instance) => Decimal::from(instance.vcpus),
+                Usage::InstanceRunning(instance) | Usage::InstanceStopped(instance) => {
+                    Decimal::from(instance.vcpus)
+                }
                 Usage::DiskAllocated(disk) => Decimal::new(1, 2) * Decimal::from(disk.size / GIB),
                 Usage::Other(_) => Decimal::ZERO,
             };

@@ -1,14 +1,14 @@
 //! Debts of accounts that pay from their balance: retried, then what the account has is stopped, then released. What a subscription
 //! pays for is paid, and stays.
 
-use super::{Dealt, lock, release, unlock};
+use super::{Dealt, lock, unlock};
 use crate::{
     ControlError, Result,
     bills::too_much,
     core::{Core, Transaction},
     model::{Disk, DiskState, EventSubject, FinancialLock, Instance, PayBy},
     records::{AccountRecord, ArrearsRecord},
-    use_cases::purchase::pay_by,
+    use_cases::{begin_release, purchase::pay_by},
 };
 use billing::{Arrears, ArrearsAction, ArrearsStep, Cleared, Due};
 use types::{AccountId, Currency, InstanceId, Money, Timestamp};
@@ -177,7 +177,7 @@ fn carry_out(
         }
         ArrearsAction::Release => {
             for mut instance in instances_of(transaction, &account)? {
-                release(transaction, &mut instance)?;
+                begin_release(transaction, &mut instance)?;
                 touched.push(instance.id);
             }
             let disks = release_disks(transaction, &account)?;

@@ -1,12 +1,13 @@
 //! Preemptible instances: what they cost now, when they are told, when they go.
 
-use super::{Dealt, release};
+use super::Dealt;
 use crate::{
-    ControlError, Result,
+    ControlError, Result, charged,
     core::{Core, Transaction},
-    model::{EventSubject, Instance, Intent, SpotMarket, State},
+    model::{EventSubject, Instance, Intent, SpotMarket},
     placing::{CUSTOM_TYPE, Hosts},
     use_cases::{
+        begin_release,
         purchase::hourly,
         put_instance,
         quotes::{Priced, market_price},
@@ -15,7 +16,6 @@ use crate::{
 use billing::{
     PriceHistory, SpotLease, SpotReason, SpotStrategy, SpotVerdict, StockNeed, StockPlan,
 };
-use ledger::Usage;
 use types::{Decimal, InstanceId, Timestamp};
 
 impl Core {
@@ -48,16 +48,14 @@ impl Core {
                     );
                     transaction.event(EventSubject::SpotNotice(id), message);
                     dealt.touched.push(id);
-                    release(transaction, &mut instance)
+                    begin_release(transaction, &mut instance)
                 })?,
                 SpotVerdict::NotPreemptible
                 | SpotVerdict::Protected { .. }
                 | SpotVerdict::Keep { .. }
                 | SpotVerdict::Noticed(_) => {}
             }
-            if instance.state == State::Running {
-                self.reprice(&instance, lease, now)?;
-            }
+            self.reprice(&instance, now)?;
         }
         Ok(())
     }
@@ -82,16 +80,18 @@ impl Core {
     }
 
     /// Has the instance's use go on at what it costs now, if that is something else.
-    fn reprice(&self, instance: &Instance, lease: &SpotLease, now: Timestamp) -> Result<()> {
-        let usage = usage(self, instance, lease, now)?;
+    fn reprice(&self, instance: &Instance, now: Timestamp) -> Result<()> {
+        let Some(usage) = charged::usage(self, instance, now)? else {
+            return Ok(());
+        };
         let same = self.books().uses(&usage);
         if same {
             return Ok(());
         }
-        let id = instance.id;
+        let (id, generation) = (instance.id, instance.generation);
         self.write_blocking(true, |transaction| {
             let instance = transaction.get::<Instance>(&id)?;
-            if instance.is_some_and(|instance| instance.state == State::Running) {
+            if instance.is_some_and(|instance| instance.generation == generation) {
                 transaction.change_usage(usage);
             }
             Ok(())
@@ -99,24 +99,13 @@ impl Core {
     }
 }
 
-/// The use of a preemptible instance that runs at `now`.
-pub(crate) fn usage(
+/// Its price per hour at `now`: the entry price while it is protected, then the market's.
+pub(crate) fn price(
     core: &Core,
     instance: &Instance,
     lease: &SpotLease,
     now: Timestamp,
-) -> Result<Usage> {
-    Ok(Usage::InstancePreemptible {
-        instance: instance.id,
-        instance_type: type_of(instance).to_owned(),
-        vcpus: instance.vcpus,
-        memory: instance.memory,
-        hourly: price(core, instance, lease, now)?,
-    })
-}
-
-/// Its price per hour at `now`: the entry price while it is protected, then the market's.
-fn price(core: &Core, instance: &Instance, lease: &SpotLease, now: Timestamp) -> Result<Decimal> {
+) -> Result<Decimal> {
     if now < lease.protected_until() {
         return Ok(lease.entry_price.amount);
     }
@@ -176,7 +165,7 @@ pub(crate) fn make_room(
         .list::<Instance>()?
         .iter()
         // Only what holds room frees some.
-        .filter(|instance| instance.state.holds_capacity() && instance.intent != Intent::Released)
+        .filter(|instance| instance.holds_capacity() && instance.intent != Intent::Released)
         .filter(|instance| hosts.apart(instance.instance_type.as_deref()) == apart)
         .filter_map(|instance| instance.charge.lease().cloned())
         .collect();

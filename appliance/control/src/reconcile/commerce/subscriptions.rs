@@ -1,12 +1,15 @@
 //! Subscriptions: renewed by themselves, or expired, stopped, released.
 
-use super::{Dealt, lock, release};
+use super::{Dealt, lock};
 use crate::{
     Result,
     core::{Core, Transaction},
     model::{EventSubject, FinancialLock, Instance},
     records::SubscriptionRecord,
-    use_cases::purchase::{check_funds, refused},
+    use_cases::{
+        begin_release,
+        purchase::{check_funds, refused},
+    },
 };
 use billing::{Due, OutOfOrder, Period, Renewal, Stage, Subscription, SubscriptionAction};
 use types::{InstanceId, Timestamp};
@@ -84,7 +87,7 @@ fn carry_out(
                 format!("InstanceExpiration.Delete: {id} for {resource} was not renewed in time");
             transaction.event(EventSubject::Subscription(id), message);
             instance.map_or(Ok(None), |mut instance| {
-                release(transaction, &mut instance)?;
+                begin_release(transaction, &mut instance)?;
                 Ok(Some(instance.id))
             })
         }

@@ -1,10 +1,10 @@
 //! Policies whose components are a word or two: `scheduler spread`, `scheduler refuse`, `scheduler fail`, `billing 0.02`,
-//! `admission two`, `admission label`, `admission zone`, `admission odd`.
+//! `billing 0.02 db`, which has a licence for that metered, `admission two`, `admission label`, `admission zone`, `admission odd`.
 
 use super::World;
 use billing::{
-    ArrearsStep, CommercialPolicy, Debt, Quote, QuoteRequest, Renewal, RenewalRequest, SpotLease,
-    StandardTerms, StockNeed,
+    ArrearsStep, CommercialPolicy, Debt, MeteredInstance, PolicyMeter, Quote, QuoteRequest,
+    Renewal, RenewalRequest, SpotLease, StandardTerms, StockNeed,
 };
 use control::{
     model::{ComponentInfo, PolicyKind, PolicyStatus},
@@ -100,6 +100,27 @@ impl CommercialPolicy for Named<PriceList> {
     ) -> Result<Vec<InstanceId>, PolicyFailure> {
         StandardTerms::new(self.policy.clone()).preempt(leases, missing, now)
     }
+
+    fn meters(&self, instance: &MeteredInstance) -> Result<Vec<PolicyMeter>, PolicyFailure> {
+        let priced = &self.policy.prices().meters;
+        let Some(name) = instance.tags.get("licence") else {
+            return Ok(Vec::new());
+        };
+        let name = format!("licence.{name}");
+        match name.as_str() {
+            "licence.odd" => Err(PolicyFailure {
+                policy: Box::new(self.identity.clone()),
+                kind: FailureKind::Refused,
+                message: "what an odd licence".to_owned(),
+            }),
+            _ if !priced.contains_key(&name) => Ok(Vec::new()),
+            _ => Ok(vec![PolicyMeter {
+                name,
+                quantity: instance.vcpus.into(),
+                while_running: true,
+            }]),
+        }
+    }
 }
 
 impl AdmissionPolicy for Named<String> {
@@ -144,8 +165,11 @@ impl AdmissionPolicy for Named<String> {
     }
 }
 
-fn prices(cent: &str) -> PriceList {
-    let price = cent.parse().unwrap();
+/// What everything costs, and the licence that there is.
+fn prices(words: &str) -> PriceList {
+    let (cent, licence) = words.split_once(' ').unzip();
+    let price = cent.unwrap_or(words).parse().unwrap();
+    let licence = licence.map(|name| (format!("licence.{name}"), price));
     PriceList::new(Prices {
         currency: Currency::CNY,
         instance_types: BTreeMap::new(),
@@ -153,7 +177,7 @@ fn prices(cent: &str) -> PriceList {
         memory_gib: price,
         disk_categories: BTreeMap::new(),
         disk_gib: price,
-        meters: BTreeMap::new(),
+        meters: licence.into_iter().collect(),
     })
     .unwrap()
 }
