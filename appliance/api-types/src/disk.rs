@@ -13,6 +13,28 @@ pub enum DiskRole {
     Data,
 }
 
+/// What kind of storage a disk is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskCategory {
+    /// A disk of its own: it outlives its instance where that is wanted, and can be given to another one.
+    #[default]
+    CloudEssd,
+    /// A solid-state disk of the host: it lives and dies with its instance, which it keeps on the host.
+    LocalSsdPro,
+}
+
+impl DiskCategory {
+    /// The name on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CloudEssd => "cloud_essd",
+            Self::LocalSsdPro => "local_ssd_pro",
+        }
+    }
+}
+
 /// Where a disk is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub enum DiskState {
@@ -58,6 +80,9 @@ pub struct Disk {
     pub state: DiskState,
     /// System or data.
     pub role: DiskRole,
+    /// What it is on.
+    #[serde(default)]
+    pub category: DiskCategory,
     /// Size, GiB, rounded up.
     pub size_gib: u64,
     /// Size, bytes: a system disk may be as small as its image.

@@ -25,6 +25,12 @@ pub struct Host {
     pub disk_total_gib: u64,
     /// Disk space given, GiB: what the disks may come to need.
     pub disk_used_gib: u64,
+    /// Local disk space it may give, GiB.
+    #[serde(default)]
+    pub local_disk_total_gib: u64,
+    /// Local disk space given, GiB.
+    #[serde(default)]
+    pub local_disk_used_gib: u64,
     /// How it limits what instances use of its CPUs: `v1` or `v2` (of control groups), or `none`: not at all.
     #[serde(default)]
     pub cpu_control: String,

@@ -286,7 +286,7 @@ pub struct RunInstances {
     /// How the system disk differs from the image's. Only for images that have a disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system_disk: Option<NewSystemDisk>,
-    /// Data disks, in the order the guest sees them.
+    /// Data disks, in the order the guest sees them; before them come the local disks of the type. At most 16 in all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 16)]
     pub data_disks: Vec<NewDataDisk>,
@@ -339,9 +339,12 @@ pub struct NewDataDisk {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(min_length = 1, max_length = 128)]
     pub name: Option<String>,
-    /// Whether it goes when its instance goes; of a new disk. Default true.
+    /// Whether it goes when its instance goes; of a new disk. Default true, which it must be of a local one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_with_instance: Option<bool>,
+    /// What it is on; of a new disk. Default `cloud_essd`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<crate::DiskCategory>,
 }
 
 /// Change an instance; what is absent stays as it is.

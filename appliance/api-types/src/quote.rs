@@ -20,7 +20,7 @@ pub struct QuoteInstances {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub memory_mib: Option<u64>,
-    /// The disks of each, its system disk included.
+    /// The disks of each, its system disk included; the local disks of its type are added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 17)]
     pub disks: Vec<QuoteDisk>,
@@ -40,6 +40,9 @@ pub struct QuoteDisk {
     /// Its size, GiB.
     #[schema(minimum = 1, maximum = 32768)]
     pub size_gib: u64,
+    /// What it is on; default `cloud_essd`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<crate::DiskCategory>,
 }
 
 /// What instances would cost. Nothing is reserved: prices may change until something is bought.

@@ -102,6 +102,9 @@ impl Folders {
 pub struct Serve {
     #[command(flatten)]
     pub folders: Folders,
+    /// The folder of local disks, on a file system of its own that can reflink (XFS) [default: there are no local disks]
+    #[arg(long, value_name = "DIR", env = "ASHLAR_LOCAL_POOL")]
+    pub local_pool: Option<PathBuf>,
     /// The API's unix socket; who may open it needs no token [default: /run/ashlar/api.sock for the default state folder, else STATE/api.sock]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use api::{Listener, Token};
 use control::{
     Control, HostSystem, Settings,
-    adapters::{SystemClock, SystemEntropy},
+    adapters::{Pools, SystemClock, SystemEntropy},
     ports::Ports,
 };
 use network::NetworkManager;
@@ -71,11 +71,11 @@ async fn serve(options: Serve) -> Result<()> {
         };
         return maintain(&options, faults, stop).await;
     }
-    let settings = options.settings()?;
+    let mut settings = options.settings()?;
     let grace = settings.stop_grace;
     // Before anything in the folders is touched: they may be another daemon's.
     let store = state::open(&options.folders.state)?;
-    let ports = ports(&options, &settings)?;
+    let ports = ports(&options, &mut settings)?;
     let control = Control::open_on(store, settings, ports).await?;
     let listeners = listeners(&options).await?;
     announce(&options, &listeners)?;
@@ -149,19 +149,30 @@ fn host(options: &Serve) -> Result<api::Host> {
     })
 }
 
-/// Everything the control plane needs of this machine.
-pub fn ports(options: &Serve, settings: &Settings) -> Result<Ports> {
+/// The pool of images and disks, and that of local disks.
+fn pools(options: &Serve) -> Result<Pools> {
+    let open = |folder: &Path| {
+        private_folder(folder)?;
+        anyhow::Ok(Pool::open(folder)?)
+    };
+    let local = options.local_pool.as_deref().map(open).transpose()?;
+    Ok(Pools::new(open(&options.folders.pool())?, local))
+}
+
+/// Everything the control plane needs of this machine; its local disks are noted in the settings.
+fn ports(options: &Serve, settings: &mut Settings) -> Result<Ports> {
     let folders = &options.folders;
-    private_folder(&folders.pool())?;
     let vcpus = settings.vcpus.saturating_add(settings.dedicated_cpus.len());
     let groups = VmmGroups::open(&folders.network_prefix()?, vcpus);
     let machines = HostMachines::new(Some(&options.kvm), folders.machines(), groups)?;
     let machines = Arc::new(machines);
+    let volumes = Arc::new(pools(options)?);
+    settings.local_disk = volumes.local_capacity()?;
     Ok(Ports {
         machines: machines.clone(),
         processors: machines,
         networks: Arc::new(HostNetworks::new(network_manager(folders)?)),
-        volumes: Arc::new(Pool::open(&folders.pool())?),
+        volumes,
         policies: Arc::new(HostPolicies::load(
             Sources {
                 folder: options.plugins.as_deref(),

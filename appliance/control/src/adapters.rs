@@ -1,7 +1,7 @@
-//! Adapters that need no more than this crate depends on: the pool as volumes, the system's clock and randomness.
+//! Adapters that need no more than this crate depends on: pools as volumes, the system's clock and randomness.
 
 use crate::{
-    model::ImagePartKind,
+    model::{DiskCategory, ImagePartKind},
     ports::{
         Clock, CpuControl, CpuShare, Entropy, OpenDisk, PartWriter, PortError, PortErrorKind,
         PortResult, PresentVolumes, Processors, Space, StoredPart, Volumes,
@@ -116,49 +116,99 @@ impl PartWriter for pool::PartWriter {
     }
 }
 
-impl Volumes for Pool {
+/// The pool of images and disks, and the one of local disks where there is one: the folder of a file system of its own.
+#[derive(Debug)]
+pub struct Pools {
+    pool: Pool,
+    local: Option<Pool>,
+}
+
+impl Pools {
+    /// The pool, and the one of local disks.
+    #[must_use]
+    pub const fn new(pool: Pool, local: Option<Pool>) -> Self {
+        Self { pool, local }
+    }
+
+    /// What local disks may come to in all: what is free now, and what those that are there have.
+    ///
+    /// # Errors
+    /// When the pool of local disks cannot be read.
+    pub fn local_capacity(&self) -> PortResult<ByteCount> {
+        let Some(local) = &self.local else {
+            return Ok(ByteCount::ZERO);
+        };
+        let mut capacity = local.space()?.free;
+        for disk in local.disks()? {
+            capacity = capacity + local.open_disk(disk)?.size;
+        }
+        Ok(capacity)
+    }
+
+    /// Where that disk is.
+    fn of(&self, disk: DiskId) -> &Pool {
+        match &self.local {
+            Some(local) if local.has_disk(disk) => local,
+            _ => &self.pool,
+        }
+    }
+}
+
+impl Volumes for Pools {
     fn receive_part(&self, image: ImageId, kind: ImagePartKind) -> PortResult<Box<dyn PartWriter>> {
-        Ok(Box::new(Self::receive_part(self, image, part(kind))?))
+        Ok(Box::new(self.pool.receive_part(image, part(kind))?))
     }
 
     fn open_part(&self, image: ImageId, kind: ImagePartKind) -> PortResult<File> {
-        Ok(Self::open_part(self, image, part(kind))?)
+        Ok(self.pool.open_part(image, part(kind))?)
     }
 
     fn delete_image(&self, image: ImageId) -> PortResult<()> {
-        Ok(Self::delete_image(self, image)?)
+        Ok(self.pool.delete_image(image)?)
     }
 
     fn clone_disk(&self, disk: DiskId, image: ImageId, size: ByteCount) -> PortResult<()> {
-        Ok(Self::clone_disk(self, disk, image, size)?)
+        Ok(self.pool.clone_disk(disk, image, size)?)
     }
 
-    fn create_disk(&self, disk: DiskId, size: ByteCount) -> PortResult<()> {
-        Ok(Self::create_disk(self, disk, size)?)
+    fn create_disk(&self, disk: DiskId, size: ByteCount, category: DiskCategory) -> PortResult<()> {
+        if !category.is_local() {
+            return Ok(self.pool.create_disk(disk, size)?);
+        }
+        let Some(local) = &self.local else {
+            let message = format!("disk {disk} is to be a local one, and this host has none");
+            return Err(PortError::new(PortErrorKind::Unsupported, message)
+                .with_next_step("Start the daemon with --local-pool."));
+        };
+        Ok(local.allocate_disk(disk, size)?)
     }
 
     fn sync_disk(&self, disk: DiskId) -> PortResult<()> {
-        Ok(Self::sync_disk(self, disk)?)
+        Ok(self.of(disk).sync_disk(disk)?)
     }
 
     fn open_disk(&self, disk: DiskId) -> PortResult<OpenDisk> {
-        let pool::OpenDisk { file, size, direct } = Self::open_disk(self, disk)?;
+        let pool::OpenDisk { file, size, direct } = self.of(disk).open_disk(disk)?;
         Ok(OpenDisk { file, size, direct })
     }
 
     fn delete_disk(&self, disk: DiskId) -> PortResult<()> {
-        Ok(Self::delete_disk(self, disk)?)
+        Ok(self.of(disk).delete_disk(disk)?)
     }
 
     fn list(&self) -> PortResult<PresentVolumes> {
+        let mut disks = self.pool.disks()?;
+        if let Some(local) = &self.local {
+            disks.extend(local.disks()?);
+        }
         Ok(PresentVolumes {
-            disks: self.disks()?,
-            images: self.images()?,
+            disks,
+            images: self.pool.images()?,
         })
     }
 
     fn space(&self) -> PortResult<Space> {
-        let pool::Space { total, free } = Self::space(self)?;
+        let pool::Space { total, free } = self.pool.space()?;
         Ok(Space { total, free })
     }
 }

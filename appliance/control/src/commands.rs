@@ -6,7 +6,7 @@ mod deployment;
 pub use commerce::*;
 pub use deployment::*;
 
-use crate::model::{InnerAccessPolicy, InstanceAffinity, RuleSpec, State};
+use crate::model::{DiskCategory, InnerAccessPolicy, InstanceAffinity, RuleSpec, State};
 use ipnet::Ipv4Net;
 use std::{collections::BTreeMap, net::Ipv4Addr};
 use types::{
@@ -56,8 +56,11 @@ pub enum DataDisk {
         size: ByteCount,
         /// A name for people.
         name: Option<String>,
-        /// Whether it goes with its instance.
+        /// Whether it goes with its instance; a local one always does.
         delete_with_instance: bool,
+        /// What it is on. Not written where it is what it was before there was a choice, so that tokens hold.
+        #[serde(skip_serializing_if = "DiskCategory::is_default")]
+        category: DiskCategory,
     },
     /// One that is Available.
     Existing(DiskId),
@@ -90,7 +93,8 @@ pub struct RunInstances {
     pub cmdline: String,
     /// The system disk.
     pub system_disk: SystemDisk,
-    /// Data disks, at most 16, in the order the guest sees them. Existing ones only with one instance.
+    /// Data disks, in the order the guest sees them; before them come the local disks of the type. Together at most 16. Existing ones
+    /// only with one instance.
     pub data_disks: Vec<DataDisk>,
     /// Where; `None`: the default vswitch, which is made when first needed.
     pub vswitch: Option<VswitchId>,

@@ -30,6 +30,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) instance_type: Option<String>,
     pub(crate) vcpus: u32,
     pub(crate) memory: ByteCount,
+    /// What local disks are to be made for it.
+    pub(crate) local_disk: ByteCount,
     /// Whether it is preemptible.
     pub(crate) spot: bool,
     /// Where it may be.
@@ -49,9 +51,14 @@ impl Hosts {
             core.settings.vcpus,
             core.settings.memory,
         );
+        row.local_disk_total = core.settings.local_disk;
         let mut own = core.own_cpus();
-        let holding = transaction.list::<Instance>()?.into_iter();
-        for instance in holding.filter(|instance| instance.holds_capacity()) {
+        for instance in transaction.list::<Instance>()? {
+            // Local disks are there as long as their instance.
+            row.local_disk_used = row.local_disk_used + instance.local_disks;
+            if !instance.holds_capacity() {
+                continue;
+            }
             let record = match &own {
                 Some(_) => transaction.get::<CpuRecord>(&instance.id)?,
                 None => None,
@@ -98,7 +105,7 @@ impl Hosts {
                 .unwrap_or_else(|| CUSTOM_TYPE.to_owned()),
             vcpus: wanted.vcpus,
             memory: wanted.memory,
-            local_disk: ByteCount::ZERO,
+            local_disk: wanted.local_disk,
             zone: None,
             deployment_set: None,
             spot: wanted.spot,
@@ -136,6 +143,7 @@ impl Hosts {
                 None => self.row.vcpus_used = self.row.vcpus_used.saturating_add(wanted.vcpus),
             }
             self.row.memory_used = self.row.memory_used + wanted.memory;
+            self.row.local_disk_used = self.row.local_disk_used + wanted.local_disk;
             self.row.instances = self.row.instances.saturating_add(1);
             wanted.site.placed_on(&mut self.row);
         }

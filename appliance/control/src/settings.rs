@@ -24,6 +24,8 @@ pub struct Settings {
     pub vcpus: u32,
     /// Memory that may be given to instances.
     pub memory: ByteCount,
+    /// What local disks may come to.
+    pub local_disk: ByteCount,
     /// What one request may ask for.
     pub limits: Limits,
     /// How long a guest has to power off before it is stopped by force.
@@ -56,6 +58,7 @@ impl Settings {
             zone: "local".to_owned(),
             vcpus,
             memory,
+            local_disk: ByteCount::ZERO,
             limits: Limits {
                 max_vcpus: vcpus.max(1),
                 min_memory: ByteCount::from_mib(8),

@@ -13,6 +13,8 @@ mod state;
 mod token;
 
 pub use operation::{IncorrectStatus, Operation};
-pub use shape::{Shape, UnknownType, baseline_percent, has_own_cpus};
+pub use shape::{
+    DiskCategory, LocalDisks, Shape, UnknownType, baseline_percent, has_own_cpus, local_disks,
+};
 pub use state::{Change, State, StopReason, StoppedMode};
 pub use token::{Admission, ClientToken, InvalidToken, TokenRefusal, TokenUse};

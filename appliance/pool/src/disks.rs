@@ -1,7 +1,7 @@
 //! Disks: clones of images, and empty ones.
 
 use crate::{Part, Pool, PoolError, Result, Unfinished, remove, sync_folder};
-use rustix::fs::{Mode, OFlags, ioctl_ficlone, open};
+use rustix::fs::{FallocateFlags, Mode, OFlags, fallocate, ioctl_ficlone, open};
 use std::{fs::File, io, path::PathBuf};
 use types::{ByteCount, DiskId, ImageId, SECTOR_SIZE};
 
@@ -54,6 +54,29 @@ impl Pool {
         let unfinished = self.sized(disk, size, SECTOR_SIZE)?;
         set_size(&unfinished, size)?;
         unfinished.name(&path)
+    }
+
+    /// Makes a disk of `size` that reads as zeros and has its room from the beginning: it does not run out of it later. Fine when the
+    /// disk is there. It survives a power cut as one of [`create_disk`](Self::create_disk) does.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) when it is nothing or not whole sectors;
+    /// [`ErrorKind::Full`](crate::ErrorKind::Full) when there is not so much room.
+    pub fn allocate_disk(&self, disk: DiskId, size: ByteCount) -> Result<()> {
+        let path = self.disk(disk);
+        if path.exists() {
+            return Ok(());
+        }
+        let unfinished = self.sized(disk, size, SECTOR_SIZE)?;
+        fallocate(&unfinished.file, FallocateFlags::empty(), 0, size.bytes())
+            .map_err(|error| PoolError::io("take room for", &unfinished.path, error.into()))?;
+        unfinished.name(&path)
+    }
+
+    /// Whether the disk is there.
+    #[must_use]
+    pub fn has_disk(&self, disk: DiskId) -> bool {
+        self.disk(disk).exists()
     }
 
     /// Puts a disk that was made, and its name, on stable storage.

@@ -2,11 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use xtask::command::Invocation;
+use xtask::pool::Pool;
 
 use crate::site::{Site, Started, poll, text};
 
@@ -175,6 +177,67 @@ fn data_disks_go_or_stay_as_they_were_asked_to_and_serve_the_next_instance() -> 
     poll("the files are gone", || {
         Ok((!site.disk_file(&kept).exists() && !site.disk_file(&spare).exists()).then_some(()))
     })?;
+    site.clean()
+}
+
+#[test]
+fn local_disks_are_on_a_file_system_of_their_own_and_go_with_their_instance() -> Result<()> {
+    let folder = tempfile::Builder::new().prefix("ash").tempdir()?;
+    let local = Pool::make(folder.path(), 3 << 30)?;
+    let volumes = local.path().join("volumes");
+    let mut site = Site::new(&["--local-pool", volumes.to_str().context("not UTF-8")?])?;
+    let given = |site: &Site| -> Result<u64> {
+        let host = site.host.cli(&["host"])?;
+        let given = host["local_disk_used_gib"].as_u64();
+        given.with_context(|| format!("nothing about local disks: {host}"))
+    };
+    let first = site.run("disks", &["--local-disk", "1G", "--disk", "1G"])?;
+    let (scratch, other) = (site.disk(&first, 0)?, site.disk(&first, 1)?);
+    let file = volumes.join("disks").join(&scratch);
+    let room = fs::metadata(&file)?.blocks() * 512;
+    ensure!(room >= 1 << 30, "it has room of {room} bytes");
+    ensure!(
+        site.disk_file(&other).exists() && !site.disk_file(&scratch).exists(),
+        "a disk is in the wrong pool"
+    );
+    ensure!(given(&site)? == 1, "{}", site.host.cli(&["host"])?);
+    site.tell(&first, "disk write 0 len=8M seed=31")?;
+    site.tell(&first, "disk flush 0")?;
+
+    // It is kept over a stop and a restart, and its instance with it.
+    let stop = [
+        "stop",
+        "--wait",
+        "--stopped-mode",
+        "stop-charging",
+        &first.id,
+    ];
+    site.host.cli(&stop)?;
+    let shown = site.show(&first)?;
+    ensure!(shown["stopped_mode"] == "KeepCharging", "{shown}");
+    site.host.stop();
+    site.host.start()?;
+    site.host.cli(&["start", "--wait", &first.id])?;
+    site.tell(&first, "disk verify 0 len=8M seed=31")?;
+
+    let more = [
+        "run",
+        "probe",
+        "--vcpus",
+        "1",
+        "--memory",
+        "32M",
+        "--local-disk",
+        "2G",
+    ];
+    site.refused_with_advice(&more, "OperationDenied.NoStock", &["local-disk"])?;
+    site.refused_with_advice(
+        &["disks", "rm", &scratch],
+        "IncorrectDiskStatus",
+        &[&scratch],
+    )?;
+    site.host.cli(&["rm", "--force", "--wait", &first.id])?;
+    ensure!(!file.exists() && given(&site)? == 0, "something is left");
     site.clean()
 }
 

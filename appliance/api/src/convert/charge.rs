@@ -166,7 +166,10 @@ pub fn quote_to_command(request: QuoteInstances) -> ApiResult<commands::QuoteIns
         vcpus: request.vcpus,
         memory: request.memory_mib.map(ByteCount::from_mib),
         disks: disks
-            .map(|disk| ByteCount::from_gib(disk.size_gib))
+            .map(|disk| {
+                let category = super::disk::category(disk.category);
+                (ByteCount::from_gib(disk.size_gib), category)
+            })
             .collect(),
         count: request.count.unwrap_or(1),
     })

@@ -15,6 +15,8 @@ pub fn to_wire(host: &model::HostInfo) -> Host {
         memory_used_mib: host.memory.used.mib(),
         disk_total_gib: host.disk.total.gib(),
         disk_used_gib: host.disk.used.gib(),
+        local_disk_total_gib: host.local_disk.total.gib(),
+        local_disk_used_gib: host.local_disk.used.gib(),
         cpu_control: host.cpu_control.name().to_owned(),
         cpu_control_missing: match &host.cpu_control {
             CpuControl::None(why) => Some(why.clone()),

@@ -185,12 +185,14 @@ fn data_disk(index: usize, disk: NewDataDisk) -> ApiResult<DataDisk> {
             size: ByteCount::from_gib(size_gib),
             name: disk.name,
             delete_with_instance: disk.delete_with_instance.unwrap_or(true),
+            category: super::disk::category(disk.category),
         }),
         (None, Some(id)) => {
-            if disk.name.is_some() || disk.delete_with_instance.is_some() {
+            if disk.name.is_some() || disk.delete_with_instance.is_some() || disk.category.is_some()
+            {
                 return Err(ApiProblem::invalid(
                     field("disk_id"),
-                    "an existing disk keeps its name and its delete_with_instance",
+                    "an existing disk keeps its name, its category and its delete_with_instance",
                 ));
             }
             Ok(DataDisk::Existing(parse_id(&field("disk_id"), &id)?))

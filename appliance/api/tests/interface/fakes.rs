@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use control::{
     adapters::UnlimitedProcessors,
-    model::{ComponentInfo, ImagePartKind, PolicyKind, PolicyStatus},
+    model::{ComponentInfo, DiskCategory, ImagePartKind, PolicyKind, PolicyStatus},
     ports::{
         Clock, ConsoleOutput, Entropy, InterfaceSpec, LoadedPolicy, Machine, MachineEvent,
         MachineEventKind, MachineExit, MachineSpec, Machines, Networks, OpenDisk, PartWriter,
@@ -321,10 +321,10 @@ impl Volumes for FakeVolumes {
 
     fn clone_disk(&self, disk: DiskId, image: ImageId, size: ByteCount) -> PortResult<()> {
         fs::copy(self.part(image, ImagePartKind::Disk), self.disk(disk)).map_err(io)?;
-        self.create_disk(disk, size)
+        self.create_disk(disk, size, DiskCategory::CloudEssd)
     }
 
-    fn create_disk(&self, disk: DiskId, size: ByteCount) -> PortResult<()> {
+    fn create_disk(&self, disk: DiskId, size: ByteCount, _: DiskCategory) -> PortResult<()> {
         let mut options = File::options();
         let file = options
             .create(true)

@@ -15,6 +15,7 @@ const COLUMNS: &[Column<Disk>] = &[
     Column("NAME", |d| or_dash(d.name.as_ref())),
     Column("STATE", |d| d.state.as_str().into()),
     Column("ROLE", role),
+    Column("CATEGORY", |d| d.category.as_str().into()),
     Column("SIZE", |d| types::ByteCount::new(d.size_bytes).to_string()),
     Column("INSTANCE", |d| or_dash(d.instance_id.as_ref())),
     Column("AGE", |d| age_now(&d.created_at)),

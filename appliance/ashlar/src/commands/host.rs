@@ -47,6 +47,13 @@ pub async fn host(client: &Client, output: &Output) -> Result<(), Error> {
                 "disk space",
                 format!("{} GiB given of {} GiB", h.disk_used_gib, h.disk_total_gib),
             ),
+            (
+                "local disks",
+                match h.local_disk_total_gib {
+                    0 => String::new(),
+                    total => format!("{} GiB given of {total} GiB", h.local_disk_used_gib),
+                },
+            ),
         ])
     })
 }

@@ -1,6 +1,6 @@
 //! `ashlar price`.
 
-use api_types::{PriceUnit, Quote, QuoteDisk, QuoteInstances, QuoteLine};
+use api_types::{DiskCategory, PriceUnit, Quote, QuoteDisk, QuoteInstances, QuoteLine};
 use clap::Args;
 
 use super::{charge::Paying, run};
@@ -42,6 +42,9 @@ pub struct Price {
     /// A disk of each: 20G, 1T; may be repeated
     #[arg(long = "disk", value_name = "SIZE", value_parser = size::disk_gib)]
     disks: Vec<u64>,
+    /// A local disk of each, such as 100G; may be repeated. Those that a type brings need not be given
+    #[arg(long = "local-disk", value_name = "SIZE", value_parser = size::disk_gib)]
+    local_disks: Vec<u64>,
     /// How many instances
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     count: u32,
@@ -54,12 +57,15 @@ impl Price {
     pub async fn execute(self, client: &Client, output: &Output) -> Result<(), Error> {
         let (vcpus, memory_mib) =
             run::sizes(self.instance_type.as_deref(), self.vcpus, self.memory);
-        let disks = self.disks.into_iter();
+        let disk = |category| move |size_gib| QuoteDisk { size_gib, category };
+        let disks = self.disks.into_iter().map(disk(None));
+        let local = self.local_disks.into_iter();
+        let local = local.map(disk(Some(DiskCategory::LocalSsdPro)));
         let request = QuoteInstances {
             instance_type: self.instance_type,
             vcpus,
             memory_mib,
-            disks: disks.map(|size_gib| QuoteDisk { size_gib }).collect(),
+            disks: disks.chain(local).collect(),
             charge: self.paying.charge(None),
             count: Some(self.count),
         };

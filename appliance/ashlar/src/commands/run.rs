@@ -1,8 +1,8 @@
 //! `ashlar run`.
 
 use api_types::{
-    Affinity, Image, InstanceState, InstancesCreated, NewDataDisk, NewSystemDisk, Period,
-    RunInstances, Vswitch,
+    Affinity, DiskCategory, Image, InstanceState, InstancesCreated, NewDataDisk, NewSystemDisk,
+    Period, RunInstances, Vswitch,
 };
 use clap::Args;
 
@@ -24,6 +24,7 @@ Examples:
   ashlar run probe --wait                                    the image named probe, with 1 vCPU and 512M
   ashlar run m-0123456789abcdefg --vcpus 2 --memory 2G       an image by its id
   ashlar run debian --type ecs.g6.large --disk 20G --disk 100G --name web
+  ashlar run debian --type ecs.i2.xlarge                     with the local disk that the type brings
   ashlar run probe --count 3 --vswitch vsw-… --security-group sg-… -q
   ashlar run debian --type ecs.g6.large --period 1-month --auto-renew 1-month
   ashlar run probe --type ecs.g6.large --preemptible --price-limit 0.12
@@ -55,6 +56,9 @@ pub struct Run {
     /// A data disk: 20G for a new one, or the id of an Available one; may be repeated
     #[arg(long = "disk", value_name = "SIZE|ID", value_parser = data_disk)]
     disks: Vec<NewDataDisk>,
+    /// A local disk, such as 100G, which lives and dies with the instance; may be repeated. Some types bring theirs
+    #[arg(long = "local-disk", value_name = "SIZE", value_parser = size::disk_gib)]
+    local_disks: Vec<u64>,
     /// Size of the system disk, if not the image's
     #[arg(long, value_name = "SIZE", value_parser = size::disk_gib)]
     system_disk: Option<u64>,
@@ -156,6 +160,11 @@ impl Run {
             with: self.with,
             apart_from: self.apart_from,
         };
+        let local_disks = self.local_disks.into_iter().map(|size_gib| NewDataDisk {
+            size_gib: Some(size_gib),
+            category: Some(DiskCategory::LocalSsdPro),
+            ..NewDataDisk::default()
+        });
         let (vcpus, memory_mib) = sizes(self.instance_type.as_deref(), self.vcpus, self.memory);
         Ok(RunInstances {
             image_id: image_id(client, &self.image).await?,
@@ -177,7 +186,7 @@ impl Run {
                 size_gib: Some(size_gib),
                 delete_with_instance: None,
             }),
-            data_disks: self.disks,
+            data_disks: local_disks.chain(self.disks).collect(),
             start: Some(!self.no_start),
             charge: self.paying.charge(self.auto_renew),
             deletion_protection: self.protect,

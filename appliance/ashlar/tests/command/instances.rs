@@ -122,6 +122,8 @@ async fn run_says_what_was_asked_for_and_waits_on_events() {
             "20G",
             "--disk",
             "d-7",
+            "--local-disk",
+            "100G",
             "--vpc",
             "vpc-1",
             "--sg",
@@ -150,7 +152,8 @@ async fn run_says_what_was_asked_for_and_waits_on_events() {
         request.json(),
         json!({
             "image_id": "m-1", "vcpus": 2, "memory_mib": 2048, "count": 1, "name": "web", "vswitch_id": "vsw-1",
-            "security_group_ids": ["sg-1"], "cmdline": "--quiet", "data_disks": [{"size_gib": 20}, {"disk_id": "d-7"}],
+            "security_group_ids": ["sg-1"], "cmdline": "--quiet", "data_disks": [
+                {"size_gib": 100, "category": "local_ssd_pro"}, {"size_gib": 20}, {"disk_id": "d-7"}],
             "start": true, "tags": {"a": "b"}, "client_token": "T",
         })
     );

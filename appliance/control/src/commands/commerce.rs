@@ -1,7 +1,7 @@
 //! Commands about how things are paid for.
 
 use super::Request;
-use crate::model::PayBy;
+use crate::model::{DiskCategory, PayBy};
 use billing::Period;
 use types::{AccountId, ByteCount, Currency, Decimal, SubscriptionId};
 
@@ -35,8 +35,8 @@ pub struct QuoteInstances {
     pub vcpus: Option<u32>,
     /// Memory.
     pub memory: Option<ByteCount>,
-    /// The disks of each, at most 17.
-    pub disks: Vec<ByteCount>,
+    /// The disks of each, at most 17; the local disks of its type are added.
+    pub disks: Vec<(ByteCount, DiskCategory)>,
     /// How they would be paid for.
     pub charging: Charging,
     /// How many, 1 to 100.

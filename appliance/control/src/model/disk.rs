@@ -1,5 +1,6 @@
 //! Disks.
 
+use crate::model::DiskCategory;
 use types::{ByteCount, DiskId, ImageId, InstanceId, Timestamp};
 
 /// What a disk is for.
@@ -54,6 +55,9 @@ pub struct Disk {
     pub name: Option<String>,
     /// System or data.
     pub role: DiskRole,
+    /// What it is on.
+    #[serde(default)]
+    pub category: DiskCategory,
     /// Where it is in its life.
     pub state: DiskState,
     /// Its size: whole GiB.

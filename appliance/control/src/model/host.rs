@@ -28,6 +28,8 @@ pub struct HostInfo {
     pub memory: Capacity<ByteCount>,
     /// Space of the disk pool: what the disks may come to need counts as given.
     pub disk: Capacity<ByteCount>,
+    /// Local disks.
+    pub local_disk: Capacity<ByteCount>,
     /// Whether it can limit what instances use of its CPUs.
     pub cpu_control: CpuControl,
     /// The CPUs that instances of enterprise families have for themselves; `None`: they share all.

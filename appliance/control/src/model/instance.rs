@@ -72,6 +72,9 @@ pub struct Instance {
     pub system_disk: Option<DiskId>,
     /// Further disks, in the order the guest sees them.
     pub data_disks: Vec<DiskId>,
+    /// What its local disks come to, which are among its data disks.
+    #[serde(default)]
+    pub local_disks: ByteCount,
     /// Its primary interface.
     pub interface: InterfaceId,
     /// The VPC it is in.
@@ -129,13 +132,24 @@ impl Instance {
         self.state.has_machine() || self.stopped_mode.keeps_capacity()
     }
 
-    /// What it keeps in a stop that `asked` was asked of. What is paid for in advance stays its own, and what is not paid does not.
+    /// What it keeps in a stop that `asked` was asked of. What is paid for in advance stays its own, and what is not paid does not; with
+    /// local disks it is kept on its host, and so is its room there.
     #[must_use]
-    pub(crate) const fn stopped_mode_for(&self, asked: StoppedMode) -> StoppedMode {
+    pub(crate) fn stopped_mode_for(&self, asked: StoppedMode) -> StoppedMode {
         match (&self.charge, self.lock) {
             (_, Some(_)) => StoppedMode::StopCharging,
             (InstanceCharge::Subscription { .. }, None) => StoppedMode::NotApplicable,
+            _ if self.local_disks > ByteCount::ZERO => StoppedMode::KeepCharging,
             (InstanceCharge::PayAsYouGo | InstanceCharge::Preemptible { .. }, None) => asked,
+        }
+    }
+
+    /// What it keeps in a stop that nobody pays for.
+    #[must_use]
+    pub(crate) const fn stopped_by_host(&self) -> StoppedMode {
+        match self.charge.subscription() {
+            Some(_) => StoppedMode::NotApplicable,
+            None => StoppedMode::StopCharging,
         }
     }
 }

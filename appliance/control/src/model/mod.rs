@@ -18,7 +18,7 @@ mod policy;
 mod security;
 
 pub use self::cpu::{CpuCredits, CpuUse};
-pub use ::instance::{State, StopReason, StoppedMode};
+pub use ::instance::{DiskCategory, State, StopReason, StoppedMode};
 pub use bill::{Bill, BillState, BudgetStatus, Replay, ReplayDifference, ReplayKind, Verification};
 pub use billing::{
     ArrearsAction, Due, Invoice, InvoiceLine, LineKind, Period, PeriodUnit, PriceHistory, Purchase,

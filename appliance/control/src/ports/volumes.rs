@@ -1,7 +1,7 @@
 //! Disks and images.
 
 use super::PortResult;
-use crate::model::ImagePartKind;
+use crate::model::{DiskCategory, ImagePartKind};
 use std::fs::File;
 use types::{ByteCount, DiskId, ImageId, Sha256Digest};
 
@@ -57,8 +57,9 @@ pub trait Volumes: Send + Sync + 'static {
     /// Makes a disk of `size` that reads as the image's disk part and zeros after it. Fine when the disk is there.
     fn clone_disk(&self, disk: DiskId, image: ImageId, size: ByteCount) -> PortResult<()>;
 
-    /// Makes a disk of `size` that reads as zeros. Fine when the disk is there.
-    fn create_disk(&self, disk: DiskId, size: ByteCount) -> PortResult<()>;
+    /// Makes a disk of `size` and that category that reads as zeros. Fine when the disk is there. A local one has its room from the
+    /// beginning (`Exhausted` if there is none; `Unsupported` where there are no local disks).
+    fn create_disk(&self, disk: DiskId, size: ByteCount, category: DiskCategory) -> PortResult<()>;
 
     /// Puts a disk that was made, and its name, on stable storage.
     fn sync_disk(&self, disk: DiskId) -> PortResult<()>;
@@ -72,7 +73,7 @@ pub trait Volumes: Send + Sync + 'static {
     /// What there is.
     fn list(&self) -> PortResult<PresentVolumes>;
 
-    /// The pool's size and what of it is free.
+    /// The pool's size and what of it is free; local disks are not in it.
     fn space(&self) -> PortResult<Space>;
 }
 

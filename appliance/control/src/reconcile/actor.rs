@@ -14,7 +14,7 @@
 use crate::{
     Result, charged,
     core::{Core, Transaction, blocking},
-    model::{Disk, DiskState, EventSubject, Instance, Intent, StopReason, StoppedMode},
+    model::{Disk, DiskState, EventSubject, Instance, Intent, StopReason},
     ports::{MachineEvent, MachineEventKind, MachineExit, PortErrorKind},
     reconcile::{
         Found, Instances, Networks,
@@ -40,9 +40,6 @@ const LAST_RETRY: Duration = Duration::from_secs(60);
 const SHORT_RUN: Duration = Duration::from_secs(10);
 /// Plans carried out in a row before the timer gets a turn.
 const MAX_ROUNDS: usize = 32;
-
-/// The category disks are metered as.
-pub(crate) const DISK_CATEGORY: &str = "cloud_essd";
 
 pub(crate) struct Actor {
     core: Arc<Core>,
@@ -366,8 +363,7 @@ impl Actor {
                 instance.state = state;
                 if instance.intent == Intent::Running && reason.is_the_hosts() {
                     // Nobody pays for what the host broke off.
-                    let mode = instance.stopped_mode_for(StoppedMode::StopCharging);
-                    instance.stopped_mode = mode;
+                    instance.stopped_mode = instance.stopped_by_host();
                 }
                 instance.stop_reason = Some(reason);
                 instance.stopped_at = Some(transaction.core().now());

@@ -4,7 +4,6 @@ use crate::{
     ControlError, Result,
     core::{Core, Transaction, blocking, lock},
     model::{Disk, DiskState, EventSubject},
-    reconcile::actor::DISK_CATEGORY,
     use_cases::meters,
 };
 use ledger::{Usage, UsageKey};
@@ -58,10 +57,10 @@ impl Disks {
     /// Makes the file of a disk that is Creating; then it is Available. When that fails, nothing of the disk is left.
     pub(crate) async fn finish(&self, disk: Disk) -> Result<Disk> {
         let volumes = self.core.ports.volumes.clone();
-        let (id, size) = (disk.id, disk.size);
+        let (id, size, category) = (disk.id, disk.size, disk.category);
         let made = blocking(move || {
             volumes
-                .create_disk(id, size)
+                .create_disk(id, size, category)
                 .and_then(|()| volumes.sync_disk(id))
         })
         .await?;
@@ -104,7 +103,7 @@ impl Disks {
 pub(crate) fn disk_usage(disk: &Disk) -> Usage {
     Usage::DiskAllocated {
         disk: disk.id,
-        category: DISK_CATEGORY.to_owned(),
+        category: disk.category.name().to_owned(),
         size: disk.size,
     }
 }

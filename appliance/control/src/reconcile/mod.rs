@@ -21,7 +21,6 @@ mod release;
 mod start;
 mod sweep;
 
-pub(crate) use actor::DISK_CATEGORY;
 pub(crate) use commerce::{note_debt, spot, unlock};
 pub(crate) use disks::Disks;
 pub(crate) use instances::Instances;

@@ -283,7 +283,7 @@ async fn on_blocking_thread<T: Send + 'static>(
 fn make_disk(volumes: &dyn Volumes, disk: &Disk) -> PortResult<()> {
     match (disk.role, disk.image) {
         (DiskRole::System, Some(image)) => volumes.clone_disk(disk.id, image, disk.size),
-        _ => volumes.create_disk(disk.id, disk.size),
+        _ => volumes.create_disk(disk.id, disk.size, disk.category),
     }
 }
 

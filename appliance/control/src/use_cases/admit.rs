@@ -2,11 +2,11 @@
 
 use crate::{
     ControlError, ErrorKind, Result,
-    commands::{Charging, DataDisk, RunInstances},
+    commands::{Charging, RunInstances},
     core::{Transaction, sentence},
-    model::{EventSubject, Instance, PolicyKind},
+    model::{DiskCategory, EventSubject, Instance, PolicyKind},
     placing::CUSTOM_TYPE,
-    reconcile::DISK_CATEGORY,
+    use_cases::run_instances::new_disks,
 };
 use instance::admission::{Answer, DiskRequest, Holdings, InstancesRequest, Offers};
 use types::ByteCount;
@@ -30,7 +30,8 @@ pub(super) fn admit(
     let holdings = holdings(&transaction.list::<Instance>()?);
     let offers = Offers {
         zones: vec![core.settings.zone.clone()],
-        disk_categories: vec![DISK_CATEGORY.to_owned()],
+        // A disk is local where that is asked for: no policy makes another one local.
+        disk_categories: vec![DiskCategory::CloudEssd.name().to_owned()],
     };
     let decided = in_force.admitter().decide(&request, &holdings, &offers);
     let policy = decided.policy.name;
@@ -49,7 +50,7 @@ pub(super) fn admit(
                 "Ask for what the policy {policy} lets in; it refuses for `{reason}`."
             )))
         }
-        // The category of disks on offer is the one that they get anyhow.
+        // The category of disks on offer is the one that those which are not local get anyhow.
         Answer::Amend(amendment) => {
             let amended = amendment.apply(&request);
             command.name = amended.name;
@@ -64,16 +65,10 @@ pub(super) fn admit(
 }
 
 fn request(account: types::AccountId, command: &RunInstances, size: &Size) -> InstancesRequest {
-    let new_disk = |disk: &DataDisk| match disk {
-        DataDisk::New { size, .. } => Some(*size),
-        DataDisk::Existing(_) => None,
-    };
-    let sizes = size
-        .system_disk
-        .into_iter()
-        .chain(command.data_disks.iter().filter_map(new_disk));
-    let disk = |size| DiskRequest {
-        category: DISK_CATEGORY.to_owned(),
+    let system_disk = size.system_disk.into_iter();
+    let system_disk = system_disk.map(|size| (size, DiskCategory::CloudEssd));
+    let disk = |(size, category): (ByteCount, DiskCategory)| DiskRequest {
+        category: category.name().to_owned(),
         size,
     };
     InstancesRequest {
@@ -84,7 +79,7 @@ fn request(account: types::AccountId, command: &RunInstances, size: &Size) -> In
             .unwrap_or_else(|| CUSTOM_TYPE.to_owned()),
         vcpus: size.vcpus,
         memory: size.memory,
-        disks: sizes.map(disk).collect(),
+        disks: system_disk.chain(new_disks(command)).map(disk).collect(),
         count: command.amount,
         image: command.image,
         name: command.name.clone(),

@@ -4,7 +4,7 @@ use crate::{
     Control, ControlError, ErrorKind, Result,
     commands::{CreateDisk, DiskFilter},
     core::{Transaction, check_room, to_the_end},
-    model::{Disk, DiskRole, DiskState, EventSubject},
+    model::{Disk, DiskCategory, DiskRole, DiskState, EventSubject},
     tokens::Ticket,
     use_cases::{check_names, networks::first_of, oldest_first},
 };
@@ -29,6 +29,7 @@ impl Control {
                 id: DiskId::generate(transaction.random()),
                 name: command.name,
                 role: DiskRole::Data,
+                category: DiskCategory::CloudEssd,
                 state: DiskState::Creating,
                 size: command.size,
                 image: None,

@@ -11,7 +11,6 @@ use crate::{
 };
 use cpu::Assignments;
 use tokio::sync::broadcast;
-use types::ByteCount;
 
 impl Control {
     /// What the host has and what of it is given.
@@ -20,7 +19,11 @@ impl Control {
         let instances = core.list::<Instance>()?;
         let volumes = core.ports.volumes.clone();
         let space = blocking(move || volumes.space()).await??;
-        let disks: ByteCount = core.list::<Disk>()?.iter().map(|disk| disk.size).sum();
+        let (local, disks): (Vec<Disk>, Vec<Disk>) = core
+            .list::<Disk>()?
+            .into_iter()
+            .partition(|disk| disk.category.is_local());
+        let sum = |disks: Vec<Disk>| disks.iter().map(|disk| disk.size).sum();
         let own = core.own_cpus();
         let holding = || {
             instances
@@ -48,7 +51,11 @@ impl Control {
             },
             disk: Capacity {
                 total: space.total,
-                used: disks,
+                used: sum(disks),
+            },
+            local_disk: Capacity {
+                total: core.settings.local_disk,
+                used: sum(local),
             },
             cpu_control: core.ports.processors.control(),
             dedicated_cpus: own.map(|own| own.given()),

@@ -19,7 +19,7 @@ use instance::{Change, IncorrectStatus, Operation, admission::check_tags};
 use placement::NoStock;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
-use types::InstanceId;
+use types::{ByteCount, InstanceId};
 
 /// The most console output one call gives.
 const MAX_CONSOLE_CHUNK: usize = 1 << 20;
@@ -123,7 +123,9 @@ impl Control {
     ) -> Result<Instance> {
         let stop = move |transaction: &mut Transaction<'_>, instance: &mut Instance| {
             let gives_up = mode == Some(StoppedMode::StopCharging)
-                && instance.stopped_mode == StoppedMode::KeepCharging;
+                && instance.stopped_mode == StoppedMode::KeepCharging
+                && instance.stopped_mode_for(StoppedMode::StopCharging)
+                    == StoppedMode::StopCharging;
             if instance.state == State::Stopped && instance.intent == Intent::Stopped && gives_up {
                 return give_up_room(transaction, instance);
             }
@@ -332,6 +334,8 @@ pub(crate) fn start_again(
         instance_type: instance.instance_type.clone(),
         vcpus: instance.vcpus,
         memory: instance.memory,
+        // Its local disks are there.
+        local_disk: ByteCount::ZERO,
         spot: instance.charge.lease().is_some(),
         site: &site,
     };

@@ -5,12 +5,11 @@ use crate::{
     bills::too_much,
     commands::{Charging, QuoteInstances},
     core::{Core, blocking, sentence},
-    model::{Quoted, SpotMarket},
+    model::{DiskCategory, Quoted, SpotMarket},
     placing::CUSTOM_TYPE,
-    reconcile::DISK_CATEGORY,
     use_cases::{
         purchase::check_limit,
-        run_instances::{check_sizes, shape},
+        run_instances::{check_sizes, local_disks_of, shape},
     },
 };
 use billing::{ChargeType, Period, Plan, QuoteRequest, QuotedDisk};
@@ -24,7 +23,7 @@ pub(crate) struct Priced {
     pub(crate) vcpus: u32,
     pub(crate) memory: ByteCount,
     /// The disks that are paid for with it.
-    pub(crate) disks: Vec<ByteCount>,
+    pub(crate) disks: Vec<(ByteCount, DiskCategory)>,
 }
 
 impl Priced {
@@ -58,16 +57,17 @@ fn quote(core: &Core, command: QuoteInstances) -> Result<Quoted> {
         );
         return Err(ControlError::invalid("disks", message));
     }
-    for (position, size) in command.disks.iter().enumerate() {
+    for (position, (size, _)) in command.disks.iter().enumerate() {
         check_disk_size(*size).map_err(|refusal| {
             ControlError::from(refusal).with_field(format!("disks[{position}]"))
         })?;
     }
+    let local = local_disks_of(command.instance_type.as_deref());
     let priced = Priced {
         instance_type: command.instance_type,
         vcpus,
         memory,
-        disks: command.disks,
+        disks: local.chain(command.disks).collect(),
     };
     let charge = match command.charging {
         Charging::PayAsYouGo => ChargeType::PayAsYouGo,
@@ -95,8 +95,8 @@ pub(crate) fn ask(
         ChargeType::Preemptible { market, .. } => market,
         ChargeType::PayAsYouGo | ChargeType::Subscription { .. } => None,
     };
-    let disk = |size: &ByteCount| QuotedDisk {
-        category: DISK_CATEGORY.to_owned(),
+    let disk = |(size, category): &(ByteCount, DiskCategory)| QuotedDisk {
+        category: category.name().to_owned(),
         size: *size,
     };
     let request = QuoteRequest {

@@ -5,8 +5,8 @@ use crate::{
     commands::{DataDisk, RunInstances},
     core::{Core, Transaction, check_room, sentence, to_the_end},
     model::{
-        Disk, DiskRole, DiskState, EventSubject, Image, Instance, Intent, InterfaceState,
-        NetworkInterface, State, StopReason, StoppedMode, Timings,
+        Disk, DiskCategory, DiskRole, DiskState, EventSubject, Image, Instance, Intent,
+        InterfaceState, NetworkInterface, State, StopReason, StoppedMode, Timings,
     },
     placing::{self, Hosts, Wanted},
     reconcile::spot,
@@ -26,6 +26,7 @@ use instance::{
     admission::{
         MAX_DATA_DISKS, SizeLimits, check_amount, check_disk_size, check_tags, join_cmdline,
     },
+    local_disks,
 };
 use placement::NoStock;
 use std::collections::BTreeSet;
@@ -106,6 +107,31 @@ impl Template {
             memory: self.memory,
         }
     }
+
+    /// What the local disks of each come to.
+    fn local_disks(&self) -> ByteCount {
+        let new = new_disks(&self.command).filter(|(_, category)| category.is_local());
+        new.map(|(size, _)| size).sum()
+    }
+}
+
+/// The data disks that are made for each instance.
+pub(super) fn new_disks(
+    command: &RunInstances,
+) -> impl Iterator<Item = (ByteCount, DiskCategory)> + '_ {
+    command.data_disks.iter().filter_map(|disk| match disk {
+        DataDisk::New { size, category, .. } => Some((*size, *category)),
+        DataDisk::Existing(_) => None,
+    })
+}
+
+/// The local disks that come with a type.
+pub(super) fn local_disks_of(
+    instance_type: Option<&str>,
+) -> impl ExactSizeIterator<Item = (ByteCount, DiskCategory)> + use<> {
+    let local = instance_type.and_then(local_disks);
+    let (count, size) = local.map_or((0, ByteCount::ZERO), |local| (local.count, local.size));
+    (0..count).map(move |_| (size, DiskCategory::LocalSsdPro))
 }
 
 fn accept(
@@ -160,6 +186,7 @@ fn accept(
             instance_type: template.command.instance_type.clone(),
             vcpus: template.vcpus,
             memory: template.memory,
+            local_disk: template.local_disks(),
             spot: template.offer.is_preemptible(),
             site: &site,
         };
@@ -204,7 +231,7 @@ fn accept(
 /// Checks everything about the request that has nothing to do with what else there is.
 fn judge(
     transaction: &Transaction<'_>,
-    command: RunInstances,
+    mut command: RunInstances,
     received_ns: u64,
 ) -> Result<Template> {
     check_names(command.name.as_deref(), command.description.as_deref())?;
@@ -224,17 +251,30 @@ fn judge(
         return Err(ControlError::invalid("memory", message).with_next_step("Ask for more memory."));
     }
     let cmdline = join_cmdline(&image.cmdline, &command.cmdline)?;
-    if command.data_disks.len() > MAX_DATA_DISKS {
-        let message = format!(
-            "{} data disks: an instance has at most {MAX_DATA_DISKS}.",
-            command.data_disks.len()
-        );
+    let local = local_disks_of(command.instance_type.as_deref());
+    let asked = command.data_disks.len();
+    if asked + local.len() > MAX_DATA_DISKS {
+        let brings = match local.len() {
+            0 => String::new(),
+            count => format!(", and its type brings {count} local ones"),
+        };
+        let message =
+            format!("{asked} data disks{brings}: an instance has at most {MAX_DATA_DISKS}.");
         return Err(
             ControlError::invalid("data_disks", message).with_code("InstanceDiskLimitExceeded")
         );
     }
     for (position, disk) in command.data_disks.iter().enumerate() {
         match disk {
+            DataDisk::New {
+                category,
+                delete_with_instance: false,
+                ..
+            } if category.is_local() => {
+                let field = format!("data_disks[{position}].delete_with_instance");
+                let message = "A local disk goes with its instance.";
+                return Err(ControlError::invalid(field, message));
+            }
             DataDisk::New { size, name, .. } => {
                 let field = |error: ControlError, part: &str| {
                     error.with_field(format!("data_disks[{position}].{part}"))
@@ -251,6 +291,13 @@ fn judge(
             DataDisk::Existing(_) => {}
         }
     }
+    let local = local.map(|(size, category)| DataDisk::New {
+        size,
+        name: None,
+        delete_with_instance: true,
+        category,
+    });
+    command.data_disks.splice(0..0, local);
     if command.private_ip.is_some() && command.amount > 1 {
         return Err(one_only("private_ip", "a fixed address"));
     }
@@ -271,16 +318,13 @@ fn judge(
 
 /// What of each instance is paid for.
 fn priced(template: &Template) -> Priced {
-    let new = |disk: &DataDisk| match disk {
-        DataDisk::New { size, .. } => Some(*size),
-        DataDisk::Existing(_) => None,
-    };
-    let data_disks = template.command.data_disks.iter().filter_map(new);
+    let system_disk = template.system_disk.into_iter();
+    let system_disk = system_disk.map(|size| (size, DiskCategory::CloudEssd));
     Priced {
         instance_type: template.command.instance_type.clone(),
         vcpus: template.vcpus,
         memory: template.memory,
-        disks: template.system_disk.into_iter().chain(data_disks).collect(),
+        disks: system_disk.chain(new_disks(&template.command)).collect(),
     }
 }
 
@@ -416,7 +460,7 @@ fn make(
             let disk = Disk {
                 image: Some(template.image.id),
                 role: DiskRole::System,
-                ..new_disk(transaction, template, id, size, None, delete)
+                ..new_disk(transaction, template, id, size, delete)
             };
             Some(keep_disk(transaction, &disk)?)
         }
@@ -428,14 +472,12 @@ fn make(
                 size,
                 name,
                 delete_with_instance,
-            } => new_disk(
-                transaction,
-                template,
-                id,
-                *size,
-                name.clone(),
-                *delete_with_instance,
-            ),
+                category,
+            } => Disk {
+                name: name.clone(),
+                category: *category,
+                ..new_disk(transaction, template, id, *size, *delete_with_instance)
+            },
             DataDisk::Existing(existing) => {
                 let disk = transaction
                     .get::<Disk>(existing)?
@@ -475,6 +517,7 @@ fn make(
         cmdline: template.command.cmdline.trim().to_owned(),
         system_disk,
         data_disks,
+        local_disks: template.local_disks(),
         interface: interface.id,
         vpc: place.vpc.id,
         vswitch: place.vswitch.id,
@@ -540,12 +583,12 @@ fn new_disk(
     template: &Template,
     instance: InstanceId,
     size: ByteCount,
-    name: Option<String>,
     delete_with_instance: bool,
 ) -> Disk {
     Disk {
         id: DiskId::generate(transaction.random()),
-        name,
+        name: None,
+        category: DiskCategory::CloudEssd,
         role: DiskRole::Data,
         state: DiskState::Creating,
         size,

@@ -17,8 +17,9 @@ use crate::{
     },
 };
 use billing::{Purchase, Renewal, Stage, Subscription};
+use instance::local_disks;
 use std::collections::{BTreeMap, btree_map::Entry};
-use types::{InstanceId, PurchaseId, SubscriptionId};
+use types::{ByteCount, InstanceId, PurchaseId, SubscriptionId};
 
 impl Control {
     /// All subscriptions with their purchases, oldest first.
@@ -109,12 +110,14 @@ impl Control {
                 )
                 .with_next_step("Stop it before its type is changed."));
             }
+            check_local_disks(&instance, &command.instance_type)?;
             let (vcpus, memory) = shape(Some(&command.instance_type), None, None)?;
             crate::use_cases::run_instances::check_sizes(transaction.core(), vcpus, memory)?;
             let mut disks = Vec::new();
             for disk in instance.system_disk.iter().chain(&instance.data_disks) {
                 let disk = transaction.get::<Disk>(disk)?;
-                disks.extend(disk.filter(|disk| disk.prepaid).map(|disk| disk.size));
+                let prepaid = disk.filter(|disk| disk.prepaid);
+                disks.extend(prepaid.map(|disk| (disk.size, disk.category)));
             }
             let priced = Priced {
                 instance_type: Some(command.instance_type.clone()),
@@ -171,6 +174,21 @@ impl Control {
         })
         .await
     }
+}
+
+/// Local disks are made with their instance: no type that has any becomes another one, or the other way.
+fn check_local_disks(instance: &Instance, instance_type: &str) -> Result<()> {
+    let keeps = instance.local_disks > ByteCount::ZERO;
+    let which = match (keeps, local_disks(instance_type)) {
+        (false, None) => return Ok(()),
+        (true, _) => format!("Instance {} has local disks", instance.id),
+        (false, Some(_)) => format!("{instance_type} has local disks"),
+    };
+    let message = format!("{which}, and these are made with their instance.");
+    let code = "InvalidInstanceType.NotSupported";
+    Err(ControlError::new(ErrorKind::Denied, code, message)
+        .with_field("instance_type")
+        .with_next_step("Run another instance of that type, and take the data over."))
 }
 
 /// The next term, for what the policy says.

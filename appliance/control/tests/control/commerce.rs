@@ -11,8 +11,8 @@ use control::{
         QuoteInstances, RenewSubscription, RunInstances, SetAccount, SetSpotPrice,
     },
     model::{
-        FinancialLock, Instance, InstanceCharge, LineKind, PayBy, Period, PurchaseKind, Stage,
-        State, StoppedMode, SubscriptionStatus,
+        DiskCategory, FinancialLock, Instance, InstanceCharge, LineKind, PayBy, Period,
+        PurchaseKind, Stage, State, StoppedMode, SubscriptionStatus,
     },
 };
 use types::{Decimal, ImageId, InstanceId, SubscriptionId, Timestamp};
@@ -113,7 +113,7 @@ async fn a_subscription_is_paid_at_once_and_its_instance_lives_as_long() {
             instance_type: Some(SMALL.to_owned()),
             vcpus: None,
             memory: None,
-            disks: vec![types::ByteCount::GIB],
+            disks: vec![(types::ByteCount::GIB, DiskCategory::CloudEssd)],
             charging: Charging::Subscription {
                 period: month(),
                 auto_renew: None,

@@ -4,7 +4,7 @@ use crate::world::{Guest, LONG, World, gone, image, one, reach, run_one, until};
 use control::{
     ErrorKind,
     commands::{CreateDisk, DataDisk, DiskFilter, ModifyInstance, RunInstances},
-    model::{DiskState, EventSubject, State, StopReason, StoppedMode},
+    model::{DiskCategory, DiskState, EventSubject, State, StopReason, StoppedMode},
     ports::MachineExit,
 };
 use std::time::Duration;
@@ -20,6 +20,7 @@ async fn an_instance_comes_to_run() {
         size: ByteCount::from_gib(2),
         name: None,
         delete_with_instance: false,
+        category: DiskCategory::CloudEssd,
     };
     let command = RunInstances {
         data_disks: vec![data],
@@ -115,6 +116,7 @@ async fn each_step_of_a_start_may_fail_and_leaves_nothing() {
             size: ByteCount::GIB,
             name: None,
             delete_with_instance: true,
+            category: DiskCategory::CloudEssd,
         };
         let command = RunInstances {
             data_disks: vec![data],
@@ -327,6 +329,7 @@ async fn a_release_takes_what_goes_with_it_and_leaves_the_rest() {
         size: ByteCount::GIB,
         name: None,
         delete_with_instance,
+        category: DiskCategory::CloudEssd,
     };
     let data_disks = vec![new(true), new(false), DataDisk::Existing(own.id)];
     let id = control

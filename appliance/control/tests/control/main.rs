@@ -6,6 +6,7 @@ mod credits;
 mod deployment;
 mod images;
 mod lives;
+mod local_disks;
 mod networks;
 mod policies;
 mod requests;

@@ -7,7 +7,7 @@ use control::{
         CreateDisk, CreateSecurityGroup, CreateVpc, DataDisk, DecisionFilter, DiskFilter,
         InstanceFilter, Request, RunInstances, SystemDisk,
     },
-    model::{InnerAccessPolicy, State, StoppedMode},
+    model::{DiskCategory, InnerAccessPolicy, State, StoppedMode},
 };
 use std::collections::BTreeMap;
 use types::{ByteCount, DiskId, ImageId, InstanceId, SecurityGroupId, VswitchId};
@@ -40,6 +40,7 @@ async fn what_cannot_be_is_refused_by_name_and_leaves_nothing() {
         size: ByteCount::from_gib(gib),
         name: None,
         delete_with_instance: true,
+        category: DiskCategory::CloudEssd,
     };
     let many_tags: BTreeMap<String, String> = (0..21)
         .map(|key| (key.to_string(), String::new()))

@@ -60,6 +60,8 @@ pub struct Things {
     pub security: BTreeMap<VpcId, VpcSecurity>,
     pub applied: usize,
     pub disks: BTreeMap<DiskId, ByteCount>,
+    /// Those of them that are local ones.
+    pub local_disks: BTreeSet<DiskId>,
     pub parts: BTreeMap<(ImageId, &'static str), Vec<u8>>,
     pub unfinished: usize,
     /// Components of policies.

@@ -2,7 +2,7 @@
 
 use super::World;
 use control::{
-    model::ImagePartKind,
+    model::{DiskCategory, ImagePartKind},
     ports::{
         OpenDisk, PartWriter, PortError, PortErrorKind, PortResult, PresentVolumes, Space,
         StoredPart, Volumes,
@@ -84,8 +84,12 @@ impl Volumes for World {
         Ok(())
     }
 
-    fn create_disk(&self, disk: DiskId, size: ByteCount) -> PortResult<()> {
-        self.call("create_disk")?.disks.entry(disk).or_insert(size);
+    fn create_disk(&self, disk: DiskId, size: ByteCount, category: DiskCategory) -> PortResult<()> {
+        let mut things = self.call("create_disk")?;
+        things.disks.entry(disk).or_insert(size);
+        if category.is_local() {
+            things.local_disks.insert(disk);
+        }
         Ok(())
     }
 
@@ -107,7 +111,9 @@ impl Volumes for World {
     }
 
     fn delete_disk(&self, disk: DiskId) -> PortResult<()> {
-        self.call("delete_disk")?.disks.remove(&disk);
+        let mut things = self.call("delete_disk")?;
+        things.disks.remove(&disk);
+        things.local_disks.remove(&disk);
         Ok(())
     }
 
