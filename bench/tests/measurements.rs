@@ -32,3 +32,14 @@ fn requests_need_what_they_are_made_of() {
     let said = failure(Command::new(env!("CARGO_BIN_EXE_requests")).arg("--callers"));
     assert!(said.contains("takes no options"), "{said}");
 }
+
+#[test]
+fn a_recording_that_is_none_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorded = folder.path().join("decisions.jsonl");
+    std::fs::write(&recorded, "{\"request\": {}}\n").unwrap();
+    let said =
+        failure(Command::new(env!("CARGO_BIN_EXE_policy")).env("ASHLAR_RECORDED", &recorded));
+    assert!(said.contains("line 1 of"), "{said}");
+    assert!(said.contains("is no decision"), "{said}");
+}

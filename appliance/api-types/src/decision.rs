@@ -36,6 +36,25 @@ pub struct Decision {
     pub hosts: Vec<HostOutcome>,
 }
 
+/// What a decision was made from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct DecisionInputs {
+    /// The decision: `dec-…`
+    pub decision_id: String,
+    /// When (RFC 3339).
+    #[schema(format = DateTime)]
+    pub decided_at: String,
+    /// The chosen host; absent when no host would do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_id: Option<String>,
+    /// What was asked for.
+    #[schema(value_type = Object)]
+    pub request: serde_json::Value,
+    /// The hosts as they were.
+    #[schema(value_type = Vec<Object>)]
+    pub hosts: serde_json::Value,
+}
+
 /// What a decision made of one host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct HostOutcome {

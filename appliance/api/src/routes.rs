@@ -151,6 +151,7 @@ pub(crate) fn described() -> OpenApiRouter<Shared> {
         ))
         .routes(routes!(decisions::list_decisions))
         .routes(routes!(decisions::get_decision))
+        .routes(routes!(decisions::list_decision_inputs))
         .routes(routes!(decisions::rerun_decision))
         .routes(routes!(usage::get_usage))
         .routes(routes!(plugins::list_plugins, plugins::install_plugin))

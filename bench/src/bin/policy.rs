@@ -4,6 +4,10 @@
 //! same answers, and the native policy against itself (A/A) for the noise. The instance is kept between calls; the line "new instance"
 //! is a call that has to make and load its own. Then batches of placements over 10,000 hosts, each booked before the next, where
 //! the component finds the winners in its index and the native policy scans all hosts; and rating 1,000 intervals.
+//! ASHLAR_RECORDED names a file of decisions that hosts have made (`ashlar decisions export`; those of several hosts in one file make a
+//! cluster). They are decided again, each over its own hosts; and their requests are placed, in batches and in their order, over the
+//! hosts as they were last, repeated up to 10,000.
+//!
 //! The component is taken from the folder named by ASHLAR_PLUGINS, else from `target/ashlar/plugins`; `cargo xtask targets` builds
 //! it.
 
@@ -15,7 +19,12 @@ use placement::{
 };
 use plugin_host::{Limits, Parameters, PluginHost};
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 use types::{ByteCount, Currency, Decimal, HostId, InstanceId, Timestamp, UsageId};
 
 /// Rounds per figure; the sides take turns in each, and the median counts.
@@ -24,6 +33,9 @@ const ROUNDS: usize = 31;
 const ROUND: Duration = Duration::from_millis(10);
 
 fn main() -> Result<()> {
+    let recorded = std::env::var_os("ASHLAR_RECORDED");
+    let recorded = recorded.map(|file| Recorded::read(Path::new(&file)));
+    let recorded = recorded.transpose()?;
     let cache = tempfile::tempdir().context("cannot make a folder for compiled policies")?;
     let limits = Limits {
         // What is measured is the usual call, not the machine's hiccups.
@@ -45,6 +57,12 @@ fn main() -> Result<()> {
     }
     for strategy in [Strategy::Spread, Strategy::BinPack] {
         figures.push(batch(&host, strategy)?);
+    }
+    if let Some(recorded) = recorded {
+        figures.push(recorded.decisions(&host)?);
+        for strategy in [Strategy::Spread, Strategy::BinPack] {
+            figures.push(recorded.cluster(&host, strategy)?);
+        }
     }
     figures.push(rating(&host, 1_000)?);
     bench::keep(&json!({ "calls": figures }))
@@ -97,30 +115,108 @@ fn placement(host: &PluginHost, hosts: u32, how: &str) -> Result<Value> {
 /// Placements a batch.
 const BATCH: u32 = 1_000;
 
-/// The table stays as it is, so that each batch finds the bookings of the one before taken back: as many changes as placements.
 fn batch(host: &PluginHost, strategy: Strategy) -> Result<Value> {
+    let requests: Vec<PlacementRequest> = (0..BATCH).map(request).collect();
+    let what = format!("{BATCH} placements, {strategy}");
+    place(host, strategy, &what, &table(10_000)?, &requests)
+}
+
+/// The table stays as it is, so that each batch finds the bookings of the one before taken back: as many changes as placements.
+fn place(
+    host: &PluginHost,
+    strategy: Strategy,
+    what: &str,
+    hosts: &HostTable,
+    requests: &[PlacementRequest],
+) -> Result<Value> {
     let bytes = component(host, "scheduler-basic")?;
     let parameters = [("strategy".to_owned(), strategy.to_string())].into();
     let component = host.load_scheduler("scheduler-basic", &bytes, &parameters)?;
     let native = BuiltIn::new(strategy);
-    let hosts = table(10_000)?;
-    let requests: Vec<PlacementRequest> = (0..BATCH).map(request).collect();
-    let winners = native.place(&requests, &hosts)?;
+    let winners = native.place(requests, hosts)?;
     for _ in 0..2 {
-        let same = component.place(&requests, &hosts)? == winners;
+        let same = component.place(requests, hosts)? == winners;
         ensure!(same, "the index and the full scan name different winners");
     }
     let mut figures = compare(
-        &format!("{BATCH} placements, {strategy}"),
-        || native.place(&requests, &hosts).is_ok(),
-        || component.place(&requests, &hosts).is_ok(),
+        what,
+        || native.place(requests, hosts).is_ok(),
+        || component.place(requests, hosts).is_ok(),
     )?;
     if let Some(micros) = figures["component_us"].as_f64() {
-        let per_second = f64::from(BATCH) * 1e6 / micros;
+        let per_second = requests.len() as f64 * 1e6 / micros;
         println!("{:28} {per_second:>21.0}", "  placements/s");
         figures["placements_per_second"] = json!(per_second);
     }
     Ok(figures)
+}
+
+/// Decisions that hosts have made.
+struct Recorded {
+    made: Vec<(PlacementRequest, HostTable)>,
+}
+
+impl Recorded {
+    fn read(file: &Path) -> Result<Self> {
+        let shown = file.display();
+        let text = fs::read_to_string(file).with_context(|| format!("cannot read {shown}"))?;
+        let mut made = Vec::new();
+        for (line, number) in text.lines().zip(1..) {
+            let read = || -> Result<(PlacementRequest, HostTable)> {
+                let mut line: Value = serde_json::from_str(line)?;
+                let request = serde_json::from_value(line["request"].take())?;
+                Ok((request, serde_json::from_value(line["hosts"].take())?))
+            };
+            made.push(read().with_context(|| format!("line {number} of {shown} is no decision"))?);
+        }
+        ensure!(!made.is_empty(), "{shown} holds no decision");
+        Ok(Self { made })
+    }
+
+    /// Each is made again from what it was made from.
+    fn decisions(&self, host: &PluginHost) -> Result<Value> {
+        let bytes = component(host, "scheduler-basic")?;
+        let component = host.load_scheduler("scheduler-basic", &bytes, &Parameters::new())?;
+        let native = BuiltIn::default();
+        for (request, hosts) in &self.made {
+            let same = component.evaluate(request, hosts)? == native.evaluate(request, hosts)?;
+            ensure!(same, "the component and the built-in policy disagree");
+        }
+        let all = |policy: &dyn SchedulingPolicy| {
+            let mut made = self.made.iter();
+            made.all(|(request, hosts)| policy.evaluate(request, hosts).is_ok())
+        };
+        compare(
+            &format!("{} recorded decisions", self.made.len()),
+            || all(&native),
+            || all(&*component),
+        )
+    }
+
+    /// Their requests over the hosts as they were last, repeated up to 10,000.
+    fn cluster(&self, host: &PluginHost, strategy: Strategy) -> Result<Value> {
+        let mut last: BTreeMap<HostId, HostRow> = BTreeMap::new();
+        for (_, hosts) in &self.made {
+            last.extend(hosts.rows().map(|row| (row.id, row)));
+        }
+        ensure!(!last.is_empty(), "no decision knew of a host");
+        let hosts = (0_u32..10_000).zip(last.values().cycle());
+        let hosts = hosts.map(|(id, row)| HostRow {
+            id: HostId::generate(id.into()),
+            ..row.clone()
+        });
+        let hosts = HostTable::new(hosts.collect())?;
+        let requests = (0..BATCH).zip(self.made.iter().cycle());
+        let requests = requests.map(|(id, (request, _))| PlacementRequest {
+            instance: InstanceId::generate(id.into()),
+            // It was about hosts that are not these.
+            affinity: Affinity::default(),
+            ..request.clone()
+        });
+        let requests: Vec<PlacementRequest> = requests.collect();
+        let what = format!("{BATCH} recorded, {strategy}");
+        place(host, strategy, &what, &hosts, &requests)
+    }
 }
 
 fn rating(host: &PluginHost, intervals: u32) -> Result<Value> {

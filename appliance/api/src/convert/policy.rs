@@ -1,11 +1,25 @@
 //! Decisions, charges and the policies that make them.
 
 use api_types::{
-    Charge, Decision, DecisionRerun, HostOutcome, Outcome, Plugin, PluginComparison,
-    PluginDifference, PluginKind, PluginModule, PluginRole, PluginTotal, UsageTotal,
+    Charge, Decision, DecisionInputs, DecisionRerun, HostOutcome, Outcome, Plugin,
+    PluginComparison, PluginDifference, PluginKind, PluginModule, PluginRole, PluginTotal,
+    UsageTotal,
 };
 use control::model;
 use types::ModuleDigest;
+
+/// What a decision was made from as it goes over the wire.
+pub fn inputs_to_wire(inputs: &model::DecisionInputs) -> DecisionInputs {
+    // Both were read from JSON.
+    let json = |value: serde_json::Result<serde_json::Value>| value.unwrap_or_default();
+    DecisionInputs {
+        decision_id: inputs.decision.id.to_string(),
+        decided_at: inputs.decision.time.to_string(),
+        host_id: inputs.decision.host.map(|host| host.to_string()),
+        request: json(serde_json::to_value(&inputs.request)),
+        hosts: json(serde_json::to_value(&inputs.hosts)),
+    }
+}
 
 /// A decision as it goes over the wire.
 pub fn decision_to_wire(decision: &model::Decision) -> Decision {

@@ -1,6 +1,6 @@
 //! `/v1/decisions`
 
-use api_types::{Decision, DecisionRerun, Page};
+use api_types::{Decision, DecisionInputs, DecisionRerun, Page};
 use axum::{Json, extract::State};
 use control::commands::DecisionFilter;
 use serde::Deserialize;
@@ -46,6 +46,28 @@ pub async fn list_decisions(
         query.next_token.as_deref(),
         |d| Place(d.time, d.id.to_string()),
         |d| convert::policy::decision_to_wire(&d),
+    )
+    .map(Json)
+}
+
+/// List what placement decisions were made from: the request and the hosts as they were then, in the form that `inputs_sha256` is made
+/// of. To be replayed elsewhere.
+#[utoipa::path(get, path = "/v1/decisions/inputs", tag = "policies", params(DecisionQuery),
+    responses((status = 200, description = "A page of them, oldest first", body = Page<DecisionInputs>)))]
+pub async fn list_decision_inputs(
+    State(shared): State<Shared>,
+    ApiQuery(query): ApiQuery<DecisionQuery>,
+) -> ApiResult<Json<Page<DecisionInputs>>> {
+    let filter = DecisionFilter {
+        instance: parse_optional_id("instance_id", query.instance_id.as_ref())?,
+    };
+    let inputs = shared.control.decision_inputs(&filter).await?;
+    page(
+        inputs,
+        query.limit,
+        query.next_token.as_deref(),
+        |inputs| Place(inputs.decision.time, inputs.decision.id.to_string()),
+        |inputs| convert::policy::inputs_to_wire(&inputs),
     )
     .map(Json)
 }

@@ -1,11 +1,11 @@
 //! `ashlar decisions`.
 
-use api_types::{Decision, DecisionRerun, Outcome};
+use api_types::{Decision, DecisionInputs, DecisionRerun, Outcome};
 use clap::Subcommand;
 
 use crate::{
     client::{Client, Error, Query},
-    output::{Column, Output, age_now, facts, or_dash},
+    output::{Column, Output, age_now, facts, or_dash, print},
 };
 
 const COLUMNS: &[Column<Decision>] = &[
@@ -34,6 +34,15 @@ pub enum Decisions {
         /// The decision, or the instance it was about
         id: String,
     },
+    /// Write out what decisions were made from, a JSON object on each line, to be replayed elsewhere
+    #[command(
+        after_help = "Each line has the request, the hosts as they were then, and the host that was chosen.\n\nExample:\n  ashlar decisions export > decisions.jsonl"
+    )]
+    Export {
+        /// Only those about this instance
+        #[arg(long, value_name = "ID")]
+        instance: Option<String>,
+    },
     /// Make a decision again, by the policy that made it and from what it was asked: it must come out the same
     #[command(
         after_help = "Exit status 1 when something else comes out. Nothing changes.\n\nExample:\n  ashlar decisions rerun i-…         the latest decision about an instance"
@@ -54,6 +63,17 @@ impl Decisions {
                     .finish();
                 let page = client.list::<Decision>(&path).await?;
                 output.list(&page, &page.items, |d| d.id.clone(), COLUMNS)
+            }
+            Self::Export { instance } => {
+                let path = Query::of("/v1/decisions/inputs")
+                    .add("instance_id", instance)
+                    .finish();
+                let page = client.list::<DecisionInputs>(&path).await?;
+                for inputs in &page.items {
+                    let line = serde_json::to_string(inputs);
+                    print(&line.map_err(|error| Error::Failed(error.to_string()))?)?;
+                }
+                Ok(())
             }
             Self::Show { id } => {
                 let id = decision_id(client, id).await?;

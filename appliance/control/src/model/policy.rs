@@ -1,5 +1,6 @@
 //! What policies decided. Placement decisions and charges are kept as `placement` and `ledger` made them.
 
+use placement::{Decision, HostTable, PlacementRequest};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -16,6 +17,17 @@ const MAX_EARLIER: usize = 32;
 
 /// The longest name of a policy, in characters.
 pub const MAX_POLICY_NAME: usize = 64;
+
+/// What a decision was made from: equal inputs and an equal policy give an equal outcome.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DecisionInputs {
+    /// The decision.
+    pub decision: Decision,
+    /// What was asked for.
+    pub request: PlacementRequest,
+    /// The hosts as they were.
+    pub hosts: HostTable,
+}
 
 /// What a meter of a resource cost so far, in one currency.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use crate::{
     Control, ControlError, Result,
     commands::{ChargeFilter, DecisionFilter},
-    model::{Charge, ChargeTotal, Decision},
+    model::{Charge, ChargeTotal, Decision, DecisionInputs},
     records::{ChargeRecord, DecisionRecord},
     use_cases::oldest_first,
 };
@@ -24,13 +24,29 @@ impl Control {
     pub async fn decisions(&self, filter: &DecisionFilter) -> Result<Vec<Decision>> {
         let records = self.core().list::<DecisionRecord>()?.into_iter();
         let mut decisions: Vec<Decision> = records.map(|record| record.decision).collect();
-        decisions.retain(|decision| {
-            filter
-                .instance
-                .is_none_or(|instance| decision.instance == instance)
-        });
+        decisions.retain(|decision| lets_through(filter, decision));
         oldest_first(&mut decisions, |decision| (decision.time, decision.id));
         Ok(decisions)
+    }
+
+    /// What those decisions were made from, oldest first; none of decisions from before that was kept.
+    pub async fn decision_inputs(&self, filter: &DecisionFilter) -> Result<Vec<DecisionInputs>> {
+        let records = self.core().list::<DecisionRecord>()?.into_iter();
+        let mut inputs: Vec<DecisionInputs> = records
+            .filter(|record| lets_through(filter, &record.decision))
+            .filter_map(|record| {
+                let inputs = record.inputs?;
+                Some(DecisionInputs {
+                    decision: record.decision,
+                    request: inputs.request,
+                    hosts: inputs.hosts,
+                })
+            })
+            .collect();
+        oldest_first(&mut inputs, |inputs| {
+            (inputs.decision.time, inputs.decision.id)
+        });
+        Ok(inputs)
     }
 
     /// The charges the filter lets through, oldest first.
@@ -76,4 +92,9 @@ impl Control {
         self.core().meter().await?;
         self.deal_now().await
     }
+}
+
+fn lets_through(filter: &DecisionFilter, decision: &Decision) -> bool {
+    let instance = filter.instance;
+    instance.is_none_or(|instance| decision.instance == instance)
 }
