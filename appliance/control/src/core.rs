@@ -14,13 +14,17 @@ use crate::{
         ChargeRecord, DecisionInputs, EntryRecord, HostRecord, OwnerRecord, PaymentRecord,
         PurchaseRecord,
     },
+    tables::{Held, Table, Tables},
     use_cases::meters,
 };
 use billing::Purchase;
 use ledger::{Change, Charge, Entry, Ledger, RatingInput, UsageKey};
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use store::{Reader, Record, Store, StoreError, Writer};
 use tokio::sync::broadcast;
@@ -36,6 +40,8 @@ pub(crate) struct Core {
     pub(crate) started_at: Timestamp,
     pub(crate) policies: Arc<Board>,
     store: Store,
+    /// As of the last transaction.
+    tables: RwLock<Tables>,
     /// As of the last transaction. Taken before a write transaction begins and held until it is committed.
     books: Mutex<Books>,
     /// Held while use is charged and settled, which takes several transactions. Taken before `books`.
@@ -100,6 +106,7 @@ impl Core {
             Ok(wanted)
         })?;
         let books = open_books(&store, &settings)?;
+        let tables = Tables::load(&store)?;
         let policies = Arc::new(Board::new(&*ports.policies));
         let core = Self {
             started_at: ports.clock.now(),
@@ -108,6 +115,7 @@ impl Core {
             ports,
             host,
             store,
+            tables: RwLock::new(tables),
             books: Mutex::new(books),
             metering: Mutex::new(()),
             syncs_asked: AtomicU64::new(0),
@@ -171,6 +179,16 @@ impl Core {
     /// One record. Does not wait for writers.
     pub(crate) fn get<R: Record>(&self, key: &R::Key) -> Result<Option<R>> {
         self.store.read(|reader| Ok(reader.get(key)?))
+    }
+
+    /// All records of a kind that is held, as of the last transaction. Does not wait for writers.
+    pub(crate) fn all<R: Held>(&self) -> Table<R> {
+        self.tables().all()
+    }
+
+    fn tables(&self) -> Tables {
+        let tables = self.tables.read();
+        tables.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// All records of a kind. Does not wait for writers.
@@ -243,12 +261,14 @@ impl Core {
         let mut entries = Vec::new();
         let mut decided = Vec::new();
         let mut owned = Vec::new();
+        let mut tables = Tables::default();
         let (mut bought, mut paid) = (Vec::new(), Vec::new());
         let run = |writer: &Writer| -> Result<T> {
             let mut transaction = Transaction {
                 core: self,
                 writer,
                 books: &books,
+                tables: RefCell::new(self.tables()),
                 usage: Vec::new(),
                 bought: Vec::new(),
                 paid: Vec::new(),
@@ -261,6 +281,7 @@ impl Core {
             paid = std::mem::take(&mut transaction.paid);
             events = std::mem::take(&mut transaction.events);
             decided = std::mem::take(&mut transaction.decided);
+            tables = transaction.tables.take();
             entries = books.ledger.prepare(usage, self.now()).map_err(|error| {
                 ControlError::internal("The usage ledger refuses a change.", error)
             })?;
@@ -280,6 +301,7 @@ impl Core {
         } else {
             self.store.write_volatile(run)?
         };
+        *self.tables.write().unwrap_or_else(PoisonError::into_inner) = tables;
         append(&mut books.ledger, &entries)?;
         books.bills.own(owned);
         for purchase in &bought {
@@ -430,6 +452,8 @@ pub(crate) struct Transaction<'a> {
     writer: &'a Writer,
     /// As they were when it began.
     books: &'a Books,
+    /// As they are with what this change has done so far.
+    tables: RefCell<Tables>,
     usage: Vec<Change>,
     bought: Vec<Purchase>,
     paid: Vec<Payment>,
@@ -454,12 +478,25 @@ impl Transaction<'_> {
         Ok(self.writer.list_under(prefix)?)
     }
 
-    pub(crate) fn put<R: Record>(&self, record: &R) -> Result<()> {
-        Ok(self.writer.put(record)?)
+    /// All records of a kind that is held, with what this change has done to them.
+    pub(crate) fn all<R: Held>(&self) -> Table<R> {
+        self.tables.borrow().all()
     }
 
-    pub(crate) fn delete<R: Record>(&self, key: &R::Key) -> Result<bool> {
-        Ok(self.writer.delete::<R>(key)?)
+    pub(crate) fn put<R: Record + 'static>(&self, record: &R) -> Result<()> {
+        self.writer.put(record)?;
+        self.tables.borrow_mut().put(record);
+        Ok(())
+    }
+
+    pub(crate) fn delete<R>(&self, key: &R::Key) -> Result<bool>
+    where
+        R: Record<Key: Sized> + 'static,
+        R::Key: 'static,
+    {
+        let there = self.writer.delete::<R>(key)?;
+        self.tables.borrow_mut().delete::<R>(key);
+        Ok(there)
     }
 
     pub(crate) fn random(&self) -> u128 {

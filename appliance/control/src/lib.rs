@@ -24,6 +24,7 @@ mod reconcile;
 mod records;
 mod settings;
 mod site;
+mod tables;
 mod tokens;
 mod use_cases;
 

@@ -53,7 +53,7 @@ impl Hosts {
         );
         row.local_disk_total = core.settings.local_disk;
         let mut own = core.own_cpus();
-        for instance in transaction.list::<Instance>()? {
+        for instance in transaction.all::<Instance>().values() {
             // Local disks are there as long as their instance.
             row.local_disk_used = row.local_disk_used + instance.local_disks;
             if !instance.holds_capacity() {

@@ -9,7 +9,7 @@ use crate::{
     use_cases::deployment_sets,
 };
 use placement::{Affinity, HostRow, PlacementRequest};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 use types::{DeploymentSetId, HostId, InstanceId};
 
 /// What was asked for, looked up.
@@ -33,11 +33,11 @@ impl Site {
             .transpose()
             .map_err(|error| error.with_field("deployment_set"))?;
         check_affinity(transaction, &command.affinity)?;
-        let instances = transaction.list::<Instance>()?;
+        let instances = transaction.all::<Instance>();
         Ok(Self {
             zone: command.zone.clone(),
             set: set.map(|set| (set.id, set.strategy)),
-            affinity: resolve(&instances, None, &command.affinity),
+            affinity: resolve(instances.values(), None, &command.affinity),
         })
     }
 
@@ -47,11 +47,11 @@ impl Site {
             Some(id) => transaction.get::<DeploymentSet>(&id)?,
             None => None,
         };
-        let instances = transaction.list::<Instance>()?;
+        let instances = transaction.all::<Instance>();
         Ok(Self {
             zone: None,
             set: set.map(|set| (set.id, set.strategy)),
-            affinity: resolve(&instances, Some(instance.id), &instance.affinity),
+            affinity: resolve(instances.values(), Some(instance.id), &instance.affinity),
         })
     }
 
@@ -154,8 +154,8 @@ struct Other<'a> {
     affinity: &'a InstanceAffinity,
 }
 
-impl<'a> From<&'a Instance> for Other<'a> {
-    fn from(instance: &'a Instance) -> Self {
+impl<'a> From<&'a Arc<Instance>> for Other<'a> {
+    fn from(instance: &'a Arc<Instance>) -> Self {
         Self {
             id: instance.id,
             host: instance.host,

@@ -260,16 +260,15 @@ impl Core {
     fn look_at_credits(&self, everything: bool) -> Result<Option<Duration>> {
         let running: HashSet<InstanceId> = self.ports.machines.running().into_iter().collect();
         let (mut next, mut due, mut changed) = (None, Vec::new(), Vec::new());
-        let instances = self.list::<Instance>()?;
-        let there: HashSet<InstanceId> = instances.iter().map(|instance| instance.id).collect();
-        for instance in instances {
-            let Some(plan) = plan(self, &instance) else {
+        let instances = self.all::<Instance>();
+        for instance in instances.values() {
+            let Some(plan) = plan(self, instance) else {
                 continue;
             };
             let mut accounts = lock(&self.credits.accounts);
             let account = match accounts.remove(&instance.id) {
                 Some(account) => account,
-                None => Account::open(self, &instance, plan)?,
+                None => Account::open(self, instance, plan)?,
             };
             let account = accounts.entry(instance.id).or_insert(account);
             let runs = running.contains(&instance.id);
@@ -277,7 +276,7 @@ impl Core {
                 continue;
             }
             let before = account.record.credits.throttled();
-            self.settle_credits(account, plan, &instance, runs);
+            self.settle_credits(account, plan, instance, runs);
             let credits = &account.record.credits;
             let over = account.record.ended;
             if before != credits.throttled() {
@@ -301,7 +300,7 @@ impl Core {
             self.write_credits(&due, &changed)?;
         }
         // Released while this went on. One that is newer than the list has nothing to lose.
-        lock(&self.credits.accounts).retain(|id, _| there.contains(id));
+        lock(&self.credits.accounts).retain(|id, _| instances.contains_key(id));
         Ok(next)
     }
 

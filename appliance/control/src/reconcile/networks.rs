@@ -187,14 +187,15 @@ impl Networks {
     fn security(&self, vpc: VpcId, present: &BTreeSet<InterfaceId>) -> Result<VpcSecurity> {
         let mut groups = self.core.list::<SecurityGroup>()?;
         groups.retain(|group| group.vpc == vpc);
-        let membership = |interface: NetworkInterface| InterfaceMembership {
+        let membership = |interface: &Arc<NetworkInterface>| InterfaceMembership {
             id: interface.id,
             mac: interface.mac,
             address: interface.private_ip,
-            groups: interface.security_groups,
+            groups: interface.security_groups.clone(),
         };
-        let interfaces = self.core.list::<NetworkInterface>()?.into_iter();
+        let interfaces = self.core.all::<NetworkInterface>();
         let interfaces = interfaces
+            .values()
             .filter(|interface| present.contains(&interface.id))
             .map(membership)
             .collect();

@@ -9,6 +9,7 @@ use crate::{
     use_cases::run_instances::new_disks,
 };
 use instance::admission::{Answer, DiskRequest, Holdings, InstancesRequest, Offers};
+use std::sync::Arc;
 use types::ByteCount;
 
 /// The size that was judged of each instance.
@@ -27,7 +28,7 @@ pub(super) fn admit(
     let core = transaction.core();
     let in_force = core.policies.in_force();
     let request = request(core.settings.account.clone(), command, size);
-    let holdings = holdings(&transaction.list::<Instance>()?);
+    let holdings = holdings(transaction.all::<Instance>().values());
     let offers = Offers {
         zones: vec![core.settings.zone.clone()],
         // A disk is local where that is asked for: no policy makes another one local.
@@ -90,7 +91,7 @@ fn request(account: types::AccountId, command: &RunInstances, size: &Size) -> In
     }
 }
 
-fn holdings(instances: &[Instance]) -> Holdings {
+fn holdings<'a>(instances: impl Iterator<Item = &'a Arc<Instance>>) -> Holdings {
     let mut holdings = Holdings::default();
     for instance in instances {
         holdings.instances = holdings.instances.saturating_add(1);

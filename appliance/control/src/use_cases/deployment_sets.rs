@@ -3,7 +3,7 @@
 use crate::{
     Control, ControlError, Result,
     commands::{CreateDeploymentSet, ModifyDeploymentSet},
-    core::{Transaction, check_room},
+    core::{Core, Transaction, check_room},
     model::{DeploymentSet, EventSubject, Instance},
     tokens::Ticket,
     use_cases::{
@@ -12,6 +12,7 @@ use crate::{
         oldest_first,
     },
 };
+use std::sync::Arc;
 use types::DeploymentSetId;
 
 const MAX_SETS: u32 = 100;
@@ -51,27 +52,16 @@ impl Control {
 
     /// The deployment set of that id (`InvalidDeploymentSetId.NotFound`).
     pub async fn deployment_set(&self, id: DeploymentSetId) -> Result<DeploymentSet> {
-        let sets = self.deployment_sets().await?;
-        let found = sets.into_iter().find(|set| set.id == id);
-        found.ok_or_else(|| unknown(id))
+        let found = self.core().get::<DeploymentSet>(&id)?;
+        let set = found.ok_or_else(|| unknown(id))?;
+        Ok(with_members(self.core(), set))
     }
 
     /// All deployment sets, oldest first (ECS DescribeDeploymentSets).
     pub async fn deployment_sets(&self) -> Result<Vec<DeploymentSet>> {
-        let (mut sets, mut instances) = self.core().read(|reader| {
-            let sets: Vec<DeploymentSet> = reader.list()?;
-            let instances: Vec<Instance> = reader.list()?;
-            Ok((sets, instances))
-        })?;
-        oldest_first(&mut instances, |instance| {
-            (instance.created_at, instance.id)
-        });
-        for set in &mut sets {
-            let members = instances
-                .iter()
-                .filter(|instance| instance.deployment_set == Some(set.id));
-            set.members = members.map(|instance| instance.id).collect();
-        }
+        let core = self.core();
+        let sets = core.list::<DeploymentSet>()?.into_iter();
+        let mut sets: Vec<DeploymentSet> = sets.map(|set| with_members(core, set)).collect();
         oldest_first(&mut sets, |set| (set.created_at, set.id));
         Ok(sets)
     }
@@ -98,9 +88,9 @@ impl Control {
     pub async fn delete_deployment_set(&self, id: DeploymentSetId) -> Result<()> {
         let delete = move |transaction: &mut Transaction<'_>| {
             find(transaction, id)?;
-            let instances = transaction.list::<Instance>()?;
+            let instances = transaction.all::<Instance>();
             if let Some(member) = instances
-                .iter()
+                .values()
                 .find(|instance| instance.deployment_set == Some(id))
             {
                 return Err(in_use("deployment set", &id, "instance", &member.id)
@@ -115,6 +105,18 @@ impl Control {
         };
         self.core().write(delete).await
     }
+}
+
+/// A set with the instances that are in it, oldest first.
+fn with_members(core: &Core, mut set: DeploymentSet) -> DeploymentSet {
+    let instances = core.all::<Instance>();
+    let mut members: Vec<&Arc<Instance>> = instances
+        .values()
+        .filter(|instance| instance.deployment_set == Some(set.id))
+        .collect();
+    oldest_first(&mut members, |member| (member.created_at, member.id));
+    set.members = members.into_iter().map(|member| member.id).collect();
+    set
 }
 
 pub(crate) fn find(transaction: &Transaction<'_>, id: DeploymentSetId) -> Result<DeploymentSet> {

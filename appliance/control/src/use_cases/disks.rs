@@ -23,7 +23,7 @@ impl Control {
                 return Ok((first_of(transaction, &ids, "DiskId", "disk")?, None));
             }
             let limit = transaction.core().settings.limits.max_disks;
-            check_room("disks", transaction.list::<Disk>()?.len(), 1, limit)?;
+            check_room("disks", transaction.all::<Disk>().len(), 1, limit)?;
             ticket.end_dry_run()?;
             let disk = Disk {
                 id: DiskId::generate(transaction.random()),
@@ -66,11 +66,12 @@ impl Control {
 
     /// The disks the filter lets through, oldest first (ECS DescribeDisks).
     pub async fn disks(&self, filter: &DiskFilter) -> Result<Vec<Disk>> {
-        let mut disks = self.core().list::<Disk>()?;
-        disks.retain(|disk| {
+        let all = self.core().all::<Disk>();
+        let asked = all.values().filter(|disk| {
             (filter.ids.is_empty() || filter.ids.contains(&disk.id))
                 && (filter.instance.is_none() || disk.instance == filter.instance)
         });
+        let mut disks: Vec<Disk> = asked.map(|disk| (**disk).clone()).collect();
         oldest_first(&mut disks, |disk| (disk.created_at, disk.id));
         Ok(disks)
     }

@@ -16,22 +16,27 @@ impl Control {
     /// What the host has and what of it is given.
     pub async fn host(&self) -> Result<HostInfo> {
         let core = self.core();
-        let instances = core.list::<Instance>()?;
+        let instances = core.all::<Instance>();
         let volumes = core.ports.volumes.clone();
         let space = blocking(move || volumes.space()).await??;
-        let (local, disks): (Vec<Disk>, Vec<Disk>) = core
-            .list::<Disk>()?
-            .into_iter()
-            .partition(|disk| disk.category.is_local());
-        let sum = |disks: Vec<Disk>| disks.iter().map(|disk| disk.size).sum();
+        let disks = core.all::<Disk>();
+        let sum = |local: bool| {
+            let disks = disks
+                .values()
+                .filter(|disk| disk.category.is_local() == local);
+            disks.map(|disk| disk.size).sum()
+        };
         let own = core.own_cpus();
         let holding = || {
             instances
-                .iter()
+                .values()
                 .filter(|instance| instance.holds_capacity())
         };
         let count = |which: &dyn Fn(&Instance) -> bool| {
-            let counted = instances.iter().filter(|instance| which(instance)).count();
+            let counted = instances
+                .values()
+                .filter(|instance| which(instance))
+                .count();
             u64::try_from(counted).unwrap_or(u64::MAX)
         };
         Ok(HostInfo {
@@ -51,11 +56,11 @@ impl Control {
             },
             disk: Capacity {
                 total: space.total,
-                used: sum(disks),
+                used: sum(false),
             },
             local_disk: Capacity {
                 total: core.settings.local_disk,
-                used: sum(local),
+                used: sum(true),
             },
             cpu_control: core.ports.processors.control(),
             dedicated_cpus: own.map(|own| own.given()),
@@ -116,12 +121,9 @@ impl Control {
 
     /// The instances that are to run and do not, in one line.
     fn not_running(&self) -> Option<String> {
-        let instances = match self.core().list::<Instance>() {
-            Ok(instances) => instances,
-            Err(error) => return Some(error.to_string()),
-        };
+        let instances = self.core().all::<Instance>();
         let late: Vec<String> = instances
-            .iter()
+            .values()
             .filter(|instance| {
                 instance.intent == Intent::Running && instance.state != State::Running
             })

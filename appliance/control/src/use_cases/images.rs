@@ -201,8 +201,8 @@ impl Control {
         let begin = move |transaction: &mut Transaction<'_>| {
             let mut image = transaction.get::<Image>(&id)?.ok_or_else(|| unknown(id))?;
             if let Some(user) = transaction
-                .list::<Instance>()?
-                .iter()
+                .all::<Instance>()
+                .values()
                 .find(|instance| instance.image == id)
             {
                 let message = format!(

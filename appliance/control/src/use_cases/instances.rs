@@ -34,8 +34,11 @@ impl Control {
 
     /// The instances the filter lets through, oldest first (ECS DescribeInstances).
     pub async fn instances(&self, filter: &InstanceFilter) -> Result<Vec<Instance>> {
-        let mut instances = self.core().list::<Instance>()?;
-        instances.retain(|instance| lets_through(filter, instance));
+        let all = self.core().all::<Instance>();
+        let asked = all
+            .values()
+            .filter(|instance| lets_through(filter, instance));
+        let mut instances: Vec<Instance> = asked.map(|instance| (**instance).clone()).collect();
         oldest_first(&mut instances, |instance| {
             (instance.created_at, instance.id)
         });

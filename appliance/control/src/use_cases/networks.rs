@@ -9,7 +9,7 @@ use crate::{
     use_cases::{check_names, oldest_first},
 };
 use ipnet::Ipv4Net;
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, sync::Arc};
 use types::{VpcId, VswitchId};
 
 const MAX_VPCS: u32 = 100;
@@ -139,12 +139,12 @@ impl Control {
 
     /// The vswitches, of one VPC if that is given, oldest first.
     pub async fn vswitches(&self, vpc: Option<VpcId>) -> Result<Vec<Vswitch>> {
-        let interfaces = self.core().list::<NetworkInterface>()?;
+        let interfaces = self.core().all::<NetworkInterface>();
         let mut vswitches = self.core().list::<Vswitch>()?;
         vswitches.retain(|vswitch| vpc.is_none_or(|vpc| vswitch.vpc == vpc));
         for vswitch in &mut vswitches {
             let taken = interfaces
-                .iter()
+                .values()
                 .filter(|interface| interface.vswitch == vswitch.id)
                 .count();
             let taken = u64::try_from(taken).unwrap_or(u64::MAX);
@@ -160,8 +160,9 @@ impl Control {
             if transaction.get::<Vswitch>(&id)?.is_none() {
                 return Err(ControlError::not_found("VSwitchId", "vswitch", &id));
             }
-            let interfaces = transaction.list::<NetworkInterface>()?;
-            if let Some(interface) = interfaces.iter().find(|interface| interface.vswitch == id) {
+            let interfaces = transaction.all::<NetworkInterface>();
+            let on_it = |interface: &&Arc<NetworkInterface>| interface.vswitch == id;
+            if let Some(interface) = interfaces.values().find(on_it) {
                 return Err(match &interface.instance {
                     Some(instance) => in_use("vswitch", &id, "instance", instance),
                     None => in_use("vswitch", &id, "network interface", &interface.id),
@@ -176,7 +177,9 @@ impl Control {
 
     /// All network interfaces, oldest first.
     pub async fn interfaces(&self) -> Result<Vec<NetworkInterface>> {
-        let mut interfaces = self.core().list::<NetworkInterface>()?;
+        let all = self.core().all::<NetworkInterface>();
+        let all = all.values().map(|interface| (**interface).clone());
+        let mut interfaces: Vec<NetworkInterface> = all.collect();
         oldest_first(&mut interfaces, |interface| {
             (interface.created_at, interface.id)
         });

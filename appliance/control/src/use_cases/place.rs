@@ -64,14 +64,14 @@ pub(crate) fn find_place(
     if groups.is_empty() {
         groups.push(security_groups::default_group(transaction, vpc.id)?.id);
     }
-    let interfaces = transaction.list::<NetworkInterface>()?;
+    let interfaces = transaction.all::<NetworkInterface>();
     let addresses = interfaces
-        .iter()
+        .values()
         .filter(|interface| interface.vswitch == vswitch.id)
         .map(|interface| interface.private_ip)
         .collect();
     let macs = interfaces
-        .iter()
+        .values()
         .filter(|interface| interface.vpc == vpc.id)
         .map(|interface| interface.mac)
         .collect();

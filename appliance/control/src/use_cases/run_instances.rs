@@ -151,14 +151,14 @@ fn accept(
     let limits = transaction.core().settings.limits;
     check_room(
         "instances",
-        transaction.list::<Instance>()?.len(),
+        transaction.all::<Instance>().len(),
         count,
         limits.max_instances,
     )?;
     let disks = disks_each.saturating_mul(count);
     check_room(
         "disks",
-        transaction.list::<Disk>()?.len(),
+        transaction.all::<Disk>().len(),
         disks,
         limits.max_disks,
     )?;

@@ -85,9 +85,9 @@ impl Control {
             let group = transaction
                 .get::<SecurityGroup>(&id)?
                 .ok_or_else(|| unknown(id))?;
-            let interfaces = transaction.list::<NetworkInterface>()?;
+            let interfaces = transaction.all::<NetworkInterface>();
             if let Some(member) = interfaces
-                .iter()
+                .values()
                 .find(|interface| interface.security_groups.contains(&id))
             {
                 return Err(match &member.instance {

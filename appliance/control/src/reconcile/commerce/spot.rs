@@ -21,14 +21,14 @@ use types::{Decimal, InstanceId, Timestamp};
 impl Core {
     /// Looks at every lease: its price, its bid, its notice.
     pub(super) fn follow_leases(&self, now: Timestamp, dealt: &mut Dealt) -> Result<()> {
-        for instance in self.list::<Instance>()? {
+        for instance in self.all::<Instance>().values() {
             let Some(lease) = instance.charge.lease() else {
                 continue;
             };
             if instance.intent == Intent::Released {
                 continue;
             }
-            let verdict = self.verdict(&instance, lease, now)?;
+            let verdict = self.verdict(instance, lease, now)?;
             dealt.wake_at(lease.wake(now));
             let id = instance.id;
             match verdict {
@@ -55,7 +55,7 @@ impl Core {
                 | SpotVerdict::Keep { .. }
                 | SpotVerdict::Noticed(_) => {}
             }
-            self.reprice(&instance, now)?;
+            self.reprice(instance, now)?;
         }
         Ok(())
     }
@@ -162,8 +162,8 @@ pub(crate) fn make_room(
     let now = transaction.core().now();
     let apart = hosts.apart(instance_type);
     let leases: Vec<SpotLease> = transaction
-        .list::<Instance>()?
-        .iter()
+        .all::<Instance>()
+        .values()
         // Only what holds room frees some.
         .filter(|instance| instance.holds_capacity() && instance.intent != Intent::Released)
         .filter(|instance| hosts.apart(instance.instance_type.as_deref()) == apart)
