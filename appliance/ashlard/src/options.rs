@@ -154,7 +154,7 @@ pub struct Serve {
     /// The zone that the host is in, which instances can ask for: 1 to 63 letters, digits and dashes.
     #[arg(long, value_name = "NAME", default_value = "local", value_parser = zone)]
     zone: String,
-    /// CPUs that instances of enterprise families (c, g, r) have for themselves, whole cores at a time, as in `2-7`; all others share the
+    /// CPUs that instances of enterprise families (c, g, r, i) have for themselves, whole cores at a time, as in `2-7`; all others share the
     /// rest [default: none, all share all]
     #[arg(long, value_name = "LIST")]
     dedicated_cpus: Option<CpuSet>,

@@ -8,7 +8,7 @@ use crate::{
     policies::{HostPolicies, Sources},
     state,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use api::{Listener, Token};
 use control::{
     Control, HostSystem, Settings,
@@ -20,7 +20,7 @@ use pool::Pool;
 use std::{
     fs::DirBuilder,
     io::{IsTerminal, Write},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::Path,
     sync::Arc,
 };
@@ -155,8 +155,19 @@ fn pools(options: &Serve) -> Result<Pools> {
         private_folder(folder)?;
         anyhow::Ok(Pool::open(folder)?)
     };
+    let pool = open(&options.folders.pool())?;
     let local = options.local_pool.as_deref().map(open).transpose()?;
-    Ok(Pools::new(open(&options.folders.pool())?, local))
+    if let Some(local) = &local {
+        let device = |pool: &Pool| pool.folder().metadata().map(|found| found.dev());
+        if device(local)? == device(&pool)? {
+            bail!(
+                "the pools {} and {} are on one file system, whose room would be given twice: give --local-pool one of its own",
+                pool.folder().display(),
+                local.folder().display()
+            );
+        }
+    }
+    Ok(Pools::new(pool, local))
 }
 
 /// Everything the control plane needs of this machine; its local disks are noted in the settings.

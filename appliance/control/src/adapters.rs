@@ -145,12 +145,18 @@ impl Pools {
         Ok(capacity)
     }
 
-    /// Where that disk is.
-    fn of(&self, disk: DiskId) -> &Pool {
-        match &self.local {
-            Some(local) if local.has_disk(disk) => local,
-            _ => &self.pool,
-        }
+    /// Where that disk is, or is to be.
+    fn of(&self, disk: DiskId, category: DiskCategory) -> PortResult<&Pool> {
+        let pool = match category {
+            DiskCategory::CloudEssd => Some(&self.pool),
+            DiskCategory::LocalSsdPro => self.local.as_ref(),
+        };
+        pool.ok_or_else(|| {
+            let message =
+                format!("disk {disk} is a local one, and this host has no pool for these");
+            PortError::new(PortErrorKind::Unsupported, message)
+                .with_next_step("Start the daemon with the --local-pool that it is in.")
+        })
     }
 }
 
@@ -172,37 +178,38 @@ impl Volumes for Pools {
     }
 
     fn create_disk(&self, disk: DiskId, size: ByteCount, category: DiskCategory) -> PortResult<()> {
-        if !category.is_local() {
-            return Ok(self.pool.create_disk(disk, size)?);
+        let pool = self.of(disk, category)?;
+        match category.is_local() {
+            true => pool.allocate_disk(disk, size)?,
+            false => pool.create_disk(disk, size)?,
         }
-        let Some(local) = &self.local else {
-            let message = format!("disk {disk} is to be a local one, and this host has none");
-            return Err(PortError::new(PortErrorKind::Unsupported, message)
-                .with_next_step("Start the daemon with --local-pool."));
-        };
-        Ok(local.allocate_disk(disk, size)?)
+        Ok(())
     }
 
-    fn sync_disk(&self, disk: DiskId) -> PortResult<()> {
-        Ok(self.of(disk).sync_disk(disk)?)
+    fn sync_disk(&self, disk: DiskId, category: DiskCategory) -> PortResult<()> {
+        Ok(self.of(disk, category)?.sync_disk(disk)?)
     }
 
-    fn open_disk(&self, disk: DiskId) -> PortResult<OpenDisk> {
-        let pool::OpenDisk { file, size, direct } = self.of(disk).open_disk(disk)?;
+    fn open_disk(&self, disk: DiskId, category: DiskCategory) -> PortResult<OpenDisk> {
+        let opened = self.of(disk, category)?.open_disk(disk)?;
+        let pool::OpenDisk { file, size, direct } = opened;
         Ok(OpenDisk { file, size, direct })
     }
 
-    fn delete_disk(&self, disk: DiskId) -> PortResult<()> {
-        Ok(self.of(disk).delete_disk(disk)?)
+    fn delete_disk(&self, disk: DiskId, category: DiskCategory) -> PortResult<()> {
+        Ok(self.of(disk, category)?.delete_disk(disk)?)
     }
 
     fn list(&self) -> PortResult<PresentVolumes> {
-        let mut disks = self.pool.disks()?;
-        if let Some(local) = &self.local {
-            disks.extend(local.disks()?);
-        }
+        let local = self.local.as_ref().map(Pool::disks).transpose()?;
+        let of = |category: DiskCategory| move |disk: DiskId| (disk, category);
+        let disks = self.pool.disks()?.into_iter();
+        let disks = disks.map(of(DiskCategory::CloudEssd));
+        let local = local.unwrap_or_default().into_iter();
         Ok(PresentVolumes {
-            disks,
+            disks: disks
+                .chain(local.map(of(DiskCategory::LocalSsdPro)))
+                .collect(),
             images: self.pool.images()?,
         })
     }

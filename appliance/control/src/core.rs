@@ -23,7 +23,7 @@ use std::{
     cell::RefCell,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 use store::{Reader, Record, Store, StoreError, Writer};
@@ -55,6 +55,8 @@ pub(crate) struct Core {
     turns: tokio::sync::Mutex<()>,
     events: broadcast::Sender<Event>,
     sequence: AtomicU64,
+    /// Whether the billing policy had no answer to what is metered, and is to be asked again.
+    pub(crate) meters_owed: AtomicBool,
     /// The CPU credits of burstable instances.
     pub(crate) credits: Accounts,
 }
@@ -124,11 +126,11 @@ impl Core {
             turns: tokio::sync::Mutex::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,
             sequence: AtomicU64::new(0),
+            meters_owed: AtomicBool::new(false),
             credits: Accounts::default(),
         };
         core.begin_policies()?;
-        // The prices may be another policy's than those of the daemon before.
-        meters::follow_policy_everywhere(&core)?;
+        meters::catch_up(&core)?;
         Ok(core)
     }
 

@@ -3,9 +3,10 @@
 use crate::{
     ControlError, ErrorKind, Result,
     core::{Core, Transaction},
-    model::{EventSubject, Instance},
+    model::{Disk, EventSubject, Instance},
     records::{CpuRecord, DecisionInputs, DecisionRecord},
     site::{self, Site},
+    tables::Table,
 };
 use billing::StockNeed;
 use cpu::{Assignments, CpuSet};
@@ -53,9 +54,9 @@ impl Hosts {
         );
         row.local_disk_total = core.settings.local_disk;
         let mut own = core.own_cpus();
-        for instance in transaction.all::<Instance>().values() {
-            // Local disks are there as long as their instance.
-            row.local_disk_used = row.local_disk_used + instance.local_disks;
+        row.local_disk_used = local_disks_given(&transaction.all(), &transaction.all());
+        let instances = transaction.all::<Instance>();
+        for instance in instances.values() {
             if !instance.holds_capacity() {
                 continue;
             }
@@ -175,6 +176,16 @@ impl Core {
     }
 }
 
+/// What of the local disks is given: those that are there, and those that are still to be made for instances that hold room.
+pub(crate) fn local_disks_given(instances: &Table<Instance>, disks: &Table<Disk>) -> ByteCount {
+    let local = disks.values().filter(|disk| disk.category.is_local());
+    let given = local.filter(|disk| {
+        let instance = disk.instance.and_then(|id| instances.get(&id));
+        disk.allocated || instance.is_some_and(|instance| instance.holds_capacity())
+    });
+    given.map(|disk| disk.size).sum()
+}
+
 /// Keeps a decision, and what the policy was asked.
 pub(crate) fn record(
     transaction: &mut Transaction<'_>,
@@ -215,7 +226,7 @@ pub(crate) fn room_would_do(inputs: &DecisionInputs, count: u32) -> bool {
         let empty = HostRow {
             vcpus_used: 0,
             memory_used: ByteCount::ZERO,
-            local_disk_used: ByteCount::ZERO,
+            // Local disks stay with their instances.
             ..row
         };
         empty.obstacle(request).is_none()
@@ -252,7 +263,7 @@ fn way_out(constraint: Option<&Constraint>) -> &'static str {
             "Release instances or stop some with StopCharging, or ask for fewer vCPUs or less memory"
         }
         Some(Constraint::LocalDisk) => {
-            "Release instances with local disks, or ask for a type with less of it"
+            "Release instances with local disks, ask for less of them, or for a type without any"
         }
         Some(Constraint::DeploymentSet) => {
             "Release a member of the deployment set or stop one with StopCharging, or run the instance outside of it"

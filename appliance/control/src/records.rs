@@ -1,9 +1,9 @@
 //! What is kept in the store, and under which name.
 
 use crate::model::{
-    Charge, Decision, DeploymentSet, Disk, Image, Instance, Meter, NetworkInterface, PayBy,
-    Payment, Policy, PolicyKind, PolicyRevision, PolicyRoles, SecurityGroup, SpotMarket, Vpc,
-    Vswitch,
+    Charge, Decision, DeploymentSet, Disk, DiskCategory, Image, Instance, Meter, NetworkInterface,
+    PayBy, Payment, Policy, PolicyKind, PolicyRevision, PolicyRoles, SecurityGroup, SpotMarket,
+    Vpc, Vswitch,
 };
 use billing::{Arrears, Budget, Invoice, Purchase, Settlement, Subscription};
 use cpu::{CpuSet, Credits};
@@ -11,7 +11,7 @@ use instance::TokenUse;
 use ledger::Entry;
 use placement::{HostTable, PlacementRequest};
 use serde::{Deserialize, Serialize};
-use store::{Record, Schema};
+use store::{Migration, Record, Schema, StoreError, Tables};
 use types::{
     AccountId, Currency, DecisionId, DeploymentSetId, DiskId, HostId, ImageId, InstanceId,
     InterfaceId, Month, SecurityGroupId, Sha256Digest, SubscriptionId, Timestamp, VpcId, VswitchId,
@@ -20,9 +20,32 @@ use types::{
 /// The meaning of these records. A change that an older daemon would misread raises the version and brings a migration, up and
 /// down; a new field with a default does not.
 pub const SCHEMA: Schema = Schema {
-    version: 1,
-    migrations: &[],
+    version: 2,
+    migrations: &[Migration {
+        to: 2,
+        up: |_| Ok(()),
+        down: refuse_what_schema_1_cannot_say,
+    }],
 };
+
+/// Daemons of schema 1 know neither use of stopped instances nor local disks.
+fn refuse_what_schema_1_cannot_say(tables: &Tables<'_>) -> Result<(), StoreError> {
+    tables.look(EntryRecord::TABLE, |_, entry| {
+        match entry["entry"]["usage"]["meter"] == "instance-stopped" {
+            true => Err(StoreError::irreversible(
+                "the ledger has use of stopped instances that keep their virtual CPUs and memory",
+            )),
+            false => Ok(()),
+        }
+    })?;
+    tables.look(Disk::TABLE, |id, disk| {
+        let category = disk["category"].as_str().unwrap_or_default();
+        match category == DiskCategory::LocalSsdPro.name() {
+            true => Err(StoreError::irreversible(&format!("{id} is a local disk"))),
+            false => Ok(()),
+        }
+    })
+}
 
 macro_rules! records {
     ($($type:ty: $table:literal by $field:ident: $key:ty;)*) => {$(

@@ -36,7 +36,7 @@ pub struct PluginStatus {
     pub calls: u64,
     /// Failed calls so far.
     pub failures: u64,
-    /// Whether it is not asked any more.
+    /// Whether it is not asked any more, or not what is metered.
     pub set_aside: bool,
     /// The last failure.
     pub last_failure: Option<PolicyFailure>,
@@ -50,13 +50,15 @@ pub struct PluginStatus {
 ///
 /// A failure is passed on: `placement`, `ledger`, `billing` and `instance` fall back to their built-in policy and say why. After as many
 /// failures in a row as [`Limits::failures`](crate::Limits::failures) it is *set aside*: every further call fails at once, until
-/// [`reinstate`](Self::reinstate).
+/// [`reinstate`](Self::reinstate). What is metered is counted apart: a policy that has no answer to that goes on to set prices.
 pub struct Guarded<P> {
     policy: P,
     identity: PolicyIdentity,
     kind: PluginKind,
     most_failures: u32,
     in_a_row: AtomicU32,
+    /// Of those about what is metered.
+    meters_in_a_row: AtomicU32,
     calls: AtomicU64,
     failures: AtomicU64,
     total_ns: AtomicU64,
@@ -77,6 +79,7 @@ impl<P> Guarded<P> {
             kind,
             most_failures,
             in_a_row: AtomicU32::new(0),
+            meters_in_a_row: AtomicU32::new(0),
             calls: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             total_ns: AtomicU64::new(0),
@@ -94,12 +97,17 @@ impl<P> Guarded<P> {
     /// Whether it has failed too often in a row.
     #[must_use]
     pub fn is_set_aside(&self) -> bool {
-        self.in_a_row.load(Ordering::Relaxed) >= self.most_failures
+        self.are_too_many(&self.in_a_row)
+    }
+
+    fn are_too_many(&self, in_a_row: &AtomicU32) -> bool {
+        in_a_row.load(Ordering::Relaxed) >= self.most_failures
     }
 
     /// Asks it again from now on.
     pub fn reinstate(&self) {
         self.in_a_row.store(0, Ordering::Relaxed);
+        self.meters_in_a_row.store(0, Ordering::Relaxed);
     }
 
     /// How it does.
@@ -114,7 +122,7 @@ impl<P> Guarded<P> {
             configuration_sha256: self.identity.configuration_sha256,
             calls,
             failures: self.failures.load(Ordering::Relaxed),
-            set_aside: self.is_set_aside(),
+            set_aside: self.is_set_aside() || self.are_too_many(&self.meters_in_a_row),
             last_failure: self.last_failure(),
             mean_ns: total_ns.checked_div(calls).unwrap_or_default(),
             max_ns: self.max_ns.load(Ordering::Relaxed),
@@ -127,7 +135,15 @@ impl<P> Guarded<P> {
     }
 
     fn ask<T>(&self, ask: impl FnOnce(&P) -> Result<T, PolicyFailure>) -> Result<T, PolicyFailure> {
-        if self.is_set_aside() {
+        self.ask_counting(&self.in_a_row, ask)
+    }
+
+    fn ask_counting<T>(
+        &self,
+        in_a_row: &AtomicU32,
+        ask: impl FnOnce(&P) -> Result<T, PolicyFailure>,
+    ) -> Result<T, PolicyFailure> {
+        if self.are_too_many(in_a_row) {
             let last = self.last_failure();
             let last = last.map_or_else(String::new, |last| {
                 format!("; the last time it {}: {}", last.kind, last.message)
@@ -142,8 +158,8 @@ impl<P> Guarded<P> {
         let answer = ask(&self.policy);
         self.count(start.elapsed());
         match &answer {
-            Ok(_) => self.in_a_row.store(0, Ordering::Relaxed),
-            Err(failure) => self.note(failure),
+            Ok(_) => in_a_row.store(0, Ordering::Relaxed),
+            Err(failure) => self.note(failure, in_a_row),
         }
         answer
     }
@@ -155,7 +171,7 @@ impl<P> Guarded<P> {
         self.max_ns.fetch_max(time, Ordering::Relaxed);
     }
 
-    fn note(&self, failure: &PolicyFailure) {
+    fn note(&self, failure: &PolicyFailure, in_a_row: &AtomicU32) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         let last = self.last_failure.lock();
         *last.unwrap_or_else(PoisonError::into_inner) = Some(failure.clone());
@@ -164,7 +180,7 @@ impl<P> Guarded<P> {
         if failure.kind == FailureKind::Busy {
             return;
         }
-        if self.in_a_row.fetch_add(1, Ordering::Relaxed) + 1 == self.most_failures {
+        if in_a_row.fetch_add(1, Ordering::Relaxed) + 1 == self.most_failures {
             let (policy, times) = (&failure.policy, self.most_failures);
             tracing::error!("policy {policy} failed {times} times in a row and is set aside");
         }
@@ -230,7 +246,7 @@ impl<P: CommercialPolicy> CommercialPolicy for Guarded<P> {
     }
 
     fn meters(&self, instance: &MeteredInstance) -> Result<Vec<PolicyMeter>, PolicyFailure> {
-        self.ask(|policy| policy.meters(instance))
+        self.ask_counting(&self.meters_in_a_row, |policy| policy.meters(instance))
     }
 }
 

@@ -73,12 +73,6 @@ impl Pool {
         unfinished.name(&path)
     }
 
-    /// Whether the disk is there.
-    #[must_use]
-    pub fn has_disk(&self, disk: DiskId) -> bool {
-        self.disk(disk).exists()
-    }
-
     /// Puts a disk that was made, and its name, on stable storage.
     ///
     /// # Errors

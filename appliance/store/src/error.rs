@@ -99,6 +99,17 @@ impl StoreError {
         }
     }
 
+    /// What a step between schemas finds that the older program has no record for: it is named in `what`.
+    #[must_use]
+    pub fn irreversible(what: &str) -> Self {
+        Self {
+            kind: ErrorKind::Other,
+            message: format!("an older daemon cannot go on from here: {what}"),
+            next_step: "Start the newer daemon again, or restore a copy of the store from before it ran.",
+            source: None,
+        }
+    }
+
     pub(crate) fn opening(path: &Path, error: redb::DatabaseError) -> Self {
         if let redb::DatabaseError::DatabaseAlreadyOpen = error {
             return Self::in_use(path.parent().unwrap_or(path), None);

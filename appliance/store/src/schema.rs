@@ -79,6 +79,43 @@ impl<'a> Tables<'a> {
         Self { transaction }
     }
 
+    /// Shows each record of a table, with its key, to `look`. A table that is not there has none.
+    ///
+    /// # Errors
+    /// The closure's, or when the table cannot be read.
+    pub fn look(
+        &self,
+        table: &str,
+        mut look: impl FnMut(&str, &Value) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        for (key, value) in self.records(table)? {
+            look(&key, &value)?;
+        }
+        Ok(())
+    }
+
+    fn records(&self, table: &str) -> Result<Vec<(String, Value)>, StoreError> {
+        let failed = |error: redb::Error| {
+            StoreError::from_redb(format!("cannot migrate table {table}"), error)
+        };
+        let definition: TableDefinition<'_, &'static str, &'static [u8]> =
+            TableDefinition::new(table);
+        let open = match self.transaction.open_table(definition) {
+            Ok(open) => open,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error.into())),
+        };
+        let mut records = Vec::new();
+        for entry in open.iter().map_err(|error| failed(error.into()))? {
+            let (key, bytes) = entry.map_err(|error| failed(error.into()))?;
+            let key = key.value().to_owned();
+            let value: Value = serde_json::from_slice(bytes.value())
+                .map_err(|error| StoreError::record(table, &key, error))?;
+            records.push((key, value));
+        }
+        Ok(records)
+    }
+
     /// Passes each record of a table, with its key, through `change`; `None` deletes it. A table that is not there has none.
     ///
     /// # Errors
@@ -93,19 +130,14 @@ impl<'a> Tables<'a> {
         };
         let definition: TableDefinition<'_, &'static str, &'static [u8]> =
             TableDefinition::new(table);
-        let mut open = match self.transaction.open_table(definition) {
-            Ok(open) => open,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(()),
-            Err(error) => return Err(failed(error.into())),
-        };
-        let mut records = Vec::new();
-        for entry in open.iter().map_err(|error| failed(error.into()))? {
-            let (key, bytes) = entry.map_err(|error| failed(error.into()))?;
-            let key = key.value().to_owned();
-            let value: Value = serde_json::from_slice(bytes.value())
-                .map_err(|error| StoreError::record(table, &key, error))?;
-            records.push((key, value));
+        let records = self.records(table)?;
+        if records.is_empty() {
+            return Ok(());
         }
+        let mut open = self
+            .transaction
+            .open_table(definition)
+            .map_err(|error| failed(error.into()))?;
         for (key, value) in records {
             match change(&key, value)? {
                 Some(value) => {

@@ -50,8 +50,7 @@ pub async fn list_decisions(
     .map(Json)
 }
 
-/// List what placement decisions were made from: the request and the hosts as they were then, in the form that `inputs_sha256` is made
-/// of. To be replayed elsewhere.
+/// List what placement decisions were made from: the request and the hosts as they were then. To be replayed elsewhere.
 #[utoipa::path(get, path = "/v1/decisions/inputs", tag = "policies", params(DecisionQuery),
     responses((status = 200, description = "A page of them, oldest first", body = Page<DecisionInputs>)))]
 pub async fn list_decision_inputs(

@@ -336,11 +336,11 @@ impl Volumes for FakeVolumes {
         file.set_len(size.bytes()).map_err(io)
     }
 
-    fn sync_disk(&self, _disk: DiskId) -> PortResult<()> {
+    fn sync_disk(&self, _disk: DiskId, _: DiskCategory) -> PortResult<()> {
         Ok(())
     }
 
-    fn open_disk(&self, disk: DiskId) -> PortResult<OpenDisk> {
+    fn open_disk(&self, disk: DiskId, _: DiskCategory) -> PortResult<OpenDisk> {
         let file = File::options().read(true).write(true).open(self.disk(disk));
         let file = file.map_err(io)?;
         let size = ByteCount::new(file.metadata().map_err(io)?.len());
@@ -351,14 +351,18 @@ impl Volumes for FakeVolumes {
         })
     }
 
-    fn delete_disk(&self, disk: DiskId) -> PortResult<()> {
+    fn delete_disk(&self, disk: DiskId, _: DiskCategory) -> PortResult<()> {
         let _ = fs::remove_file(self.disk(disk));
         Ok(())
     }
 
     fn list(&self) -> PortResult<PresentVolumes> {
         Ok(PresentVolumes {
-            disks: self.ids(),
+            disks: self
+                .ids()
+                .into_iter()
+                .map(|id| (id, DiskCategory::CloudEssd))
+                .collect(),
             images: self.ids(),
         })
     }

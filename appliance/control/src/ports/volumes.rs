@@ -27,7 +27,7 @@ pub trait PartWriter: Send {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PresentVolumes {
     /// Disks that have a file.
-    pub disks: Vec<DiskId>,
+    pub disks: Vec<(DiskId, DiskCategory)>,
     /// Images that have a folder.
     pub images: Vec<ImageId>,
 }
@@ -62,13 +62,13 @@ pub trait Volumes: Send + Sync + 'static {
     fn create_disk(&self, disk: DiskId, size: ByteCount, category: DiskCategory) -> PortResult<()>;
 
     /// Puts a disk that was made, and its name, on stable storage.
-    fn sync_disk(&self, disk: DiskId) -> PortResult<()>;
+    fn sync_disk(&self, disk: DiskId, category: DiskCategory) -> PortResult<()>;
 
-    /// Opens a disk for a machine. `NotFound` names a file that vanished.
-    fn open_disk(&self, disk: DiskId) -> PortResult<OpenDisk>;
+    /// Opens a disk for a machine. `NotFound` names a file that vanished; `Unsupported`: it is a local one, and there are none here.
+    fn open_disk(&self, disk: DiskId, category: DiskCategory) -> PortResult<OpenDisk>;
 
-    /// Deletes a disk. Fine when there is none.
-    fn delete_disk(&self, disk: DiskId) -> PortResult<()>;
+    /// Deletes a disk. Fine when there is none; `Unsupported` as of `open_disk`.
+    fn delete_disk(&self, disk: DiskId, category: DiskCategory) -> PortResult<()>;
 
     /// What there is.
     fn list(&self) -> PortResult<PresentVolumes>;

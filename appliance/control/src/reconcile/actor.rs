@@ -14,10 +14,12 @@
 use crate::{
     Result, charged,
     core::{Core, Transaction, blocking},
-    model::{Disk, DiskState, EventSubject, Instance, Intent, StopReason},
+    model::{
+        Disk, DiskCategory, DiskState, EventSubject, Instance, Intent, StopReason, StoppedMode,
+    },
     ports::{MachineEvent, MachineEventKind, MachineExit, PortErrorKind},
     reconcile::{
-        Found, Instances, Networks,
+        Found, Instances, Networks, credits,
         disks::disk_usage,
         plan::{Observed, Plan, Step, plan},
         release,
@@ -361,9 +363,14 @@ impl Actor {
             };
             if let Some(state) = instance.state.after(Change::Exit) {
                 instance.state = state;
-                if instance.intent == Intent::Running && reason.is_the_hosts() {
+                let never_ran = matches!(reason, StopReason::StartFailed { .. });
+                let asked_to_run = instance.intent == Intent::Running;
+                if never_ran || asked_to_run && reason.is_the_hosts() {
                     // Nobody pays for what the host broke off.
                     instance.stopped_mode = instance.stopped_by_host();
+                } else if asked_to_run {
+                    let mode = instance.stopped_mode_for(StoppedMode::KeepCharging);
+                    instance.stopped_mode = mode;
                 }
                 instance.stop_reason = Some(reason);
                 instance.stopped_at = Some(transaction.core().now());
@@ -383,13 +390,14 @@ impl Actor {
         self.core.write(exit).await?;
         self.observed = Observed::default();
         self.started = None;
+        credits::ended(&self.core);
         self.instances.stopped().notify_one();
         Ok(())
     }
 }
 
 /// Puts disks that were just made on stable storage.
-async fn sync(core: &Arc<Core>, disks: Vec<DiskId>) -> Result<()> {
+async fn sync(core: &Arc<Core>, disks: Vec<(DiskId, DiskCategory)>) -> Result<()> {
     if disks.is_empty() {
         return Ok(());
     }
@@ -397,7 +405,7 @@ async fn sync(core: &Arc<Core>, disks: Vec<DiskId>) -> Result<()> {
     blocking(move || {
         disks
             .into_iter()
-            .try_for_each(|disk| volumes.sync_disk(disk))
+            .try_for_each(|(disk, category)| volumes.sync_disk(disk, category))
     })
     .await??;
     Ok(())

@@ -20,7 +20,7 @@ use crate::{
     core::{Core, Transaction, blocking},
     model::{EventSubject, FinancialLock, Instance, Intent, State},
     reconcile::Instances,
-    use_cases::{give_up_room, put_instance, start_again},
+    use_cases::{give_up_room, put_instance, start_again, take_room},
 };
 use instance::Change;
 use std::{sync::Arc, time::Duration};
@@ -123,7 +123,12 @@ pub(crate) fn unlock(transaction: &mut Transaction<'_>, instance: &mut Instance)
     let Some(lock) = instance.lock.take() else {
         return Ok(());
     };
+    let is_prepaid = instance.charge.subscription().is_some();
     if !lock.restart() || instance.intent == Intent::Released {
+        // What is paid for in advance is kept again, where there is room.
+        if is_prepaid && instance.state == State::Stopped && instance.intent != Intent::Released {
+            take_room(transaction, instance)?;
+        }
         return put_instance(transaction, instance);
     }
     if instance.state != State::Stopped {

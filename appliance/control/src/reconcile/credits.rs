@@ -43,8 +43,8 @@ const WEIGHT_PER_VCPU: u32 = 100;
 #[derive(Default)]
 pub(crate) struct Accounts {
     accounts: Mutex<HashMap<InstanceId, Account>>,
-    /// Told when an account was opened or taken up.
-    opened: Notify,
+    /// Told when an account was opened or taken up, and when a machine ended.
+    changed: Notify,
 }
 
 #[derive(Clone)]
@@ -123,7 +123,7 @@ pub(crate) fn share_at_start(core: &Core, instance: &Instance) -> CpuShare {
         let quota = account.record.credits.quota(plan);
         account.in_force = Some(quota);
         accounts.insert(instance.id, account);
-        core.credits.opened.notify_one();
+        core.credits.changed.notify_one();
         Some(quota)
     });
     // Where all share all it is on all of them from the start.
@@ -153,6 +153,11 @@ fn place(core: &Core, instance: &Instance) -> Result<Option<CpuPlace>> {
     };
     let nodes = topology.nodes_of(&cpus);
     Ok((!cpus.is_empty()).then_some(CpuPlace { cpus, nodes }))
+}
+
+/// A machine ended: what it used is settled now, and it earns no more.
+pub(crate) fn ended(core: &Core) {
+    core.credits.changed.notify_one();
 }
 
 /// Drops what is kept of an instance that goes.
@@ -201,7 +206,7 @@ pub(super) async fn run(core: Arc<Core>, end: CancellationToken) {
         tokio::select! {
             biased;
             () = end.cancelled() => break,
-            () = core.credits.opened.notified() => {}
+            () = core.credits.changed.notified() => {}
             () = sleep_until(next.unwrap_or_else(far)), if next.is_some() => {}
         }
     }

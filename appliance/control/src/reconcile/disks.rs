@@ -3,7 +3,7 @@
 use crate::{
     ControlError, Result,
     core::{Core, Transaction, blocking, lock},
-    model::{Disk, DiskState, EventSubject},
+    model::{Disk, DiskCategory, DiskState, EventSubject},
     use_cases::meters,
 };
 use ledger::{Usage, UsageKey};
@@ -61,7 +61,7 @@ impl Disks {
         let made = blocking(move || {
             volumes
                 .create_disk(id, size, category)
-                .and_then(|()| volumes.sync_disk(id))
+                .and_then(|()| volumes.sync_disk(id, category))
         })
         .await?;
         if let Err(error) = made {
@@ -69,7 +69,7 @@ impl Disks {
             self.core
                 .write(move |transaction| condemn(transaction, id))
                 .await?;
-            self.remove(id).await?;
+            self.remove(id, category).await?;
             return Err(error.into());
         }
         let available = move |transaction: &mut Transaction<'_>| {
@@ -91,9 +91,9 @@ impl Disks {
     }
 
     /// Deletes a disk: its file, then its record.
-    pub(crate) async fn remove(&self, id: DiskId) -> Result<()> {
+    pub(crate) async fn remove(&self, id: DiskId, category: DiskCategory) -> Result<()> {
         let volumes = self.core.ports.volumes.clone();
-        blocking(move || volumes.delete_disk(id)).await??;
+        blocking(move || volumes.delete_disk(id, category)).await??;
         let deleted = move |transaction: &mut Transaction<'_>| erase(transaction, id);
         self.core.write(deleted).await
     }

@@ -8,17 +8,16 @@ use crate::{
     use_cases::meters,
 };
 use std::sync::Arc;
-use types::DiskId;
 
 /// Deletes the files that go with the instance; then, in one transaction, its record and theirs. Disks that stay become
 /// Available.
 pub(crate) async fn release(core: &Arc<Core>, instance: &Instance) -> Result<()> {
-    let (mut going, mut staying): (Vec<DiskId>, Vec<DiskId>) = (Vec::new(), Vec::new());
+    let (mut going, mut staying) = (Vec::new(), Vec::new());
     for id in instance.system_disk.iter().chain(&instance.data_disks) {
         if let Some(disk) = core.get::<Disk>(id)? {
             // One that never got a file has nothing to stay for.
             if disk.delete_with_instance || !disk.allocated {
-                going.push(*id)
+                going.push((*id, disk.category))
             } else {
                 staying.push(*id)
             }
@@ -29,13 +28,13 @@ pub(crate) async fn release(core: &Arc<Core>, instance: &Instance) -> Result<()>
     blocking(move || {
         files
             .into_iter()
-            .try_for_each(|disk| volumes.delete_disk(disk))
+            .try_for_each(|(disk, category)| volumes.delete_disk(disk, category))
     })
     .await??;
     core.ports.machines.forget(instance.id).await?;
     let (id, interface) = (instance.id, instance.interface);
     let erase = move |transaction: &mut Transaction<'_>| {
-        for disk in going {
+        for (disk, _) in going {
             disks::erase(transaction, disk)?;
         }
         for disk in staying {

@@ -11,7 +11,7 @@
 
 use crate::{
     core::{Core, Transaction, lock},
-    model::{BootProtocol, Disk, DiskRole, Image, ImagePartKind, Instance, Timings},
+    model::{BootProtocol, Disk, DiskCategory, DiskRole, Image, ImagePartKind, Instance, Timings},
     ports::{
         Machine, MachineDisk, MachineInterface, MachineSpec, PortError, PortErrorKind, PortResult,
         Volumes,
@@ -51,7 +51,7 @@ pub(crate) struct Started {
     pub(crate) machine: Machine,
     pub(crate) timings: Timings,
     /// Disks that were made for it and are not known to be on stable storage.
-    pub(crate) new_disks: Vec<DiskId>,
+    pub(crate) new_disks: Vec<(DiskId, DiskCategory)>,
 }
 
 struct Files {
@@ -65,7 +65,7 @@ struct Files {
 #[derive(Default)]
 struct Made {
     files: Option<Files>,
-    new_disks: Vec<DiskId>,
+    new_disks: Vec<(DiskId, DiskCategory)>,
     tap: Option<OwnedFd>,
     machine: Option<Machine>,
 }
@@ -212,7 +212,7 @@ impl Attempt<'_> {
                 disks.push(disk.ok_or_else(|| gone(format!("disk {id}")))?);
             }
             for disk in disks.iter().filter(|disk| !disk.allocated) {
-                lock(&made).new_disks.push(disk.id);
+                lock(&made).new_disks.push((disk.id, disk.category));
                 make_disk(&*core.ports.volumes, disk)?;
             }
             let files = open_files(&*core.ports.volumes, &instance, &image, &disks)?;
@@ -230,7 +230,7 @@ impl Attempt<'_> {
         on_blocking_thread(move || {
             disks
                 .into_iter()
-                .try_for_each(|disk| volumes.delete_disk(disk))
+                .try_for_each(|(disk, category)| volumes.delete_disk(disk, category))
         })
         .await
     }
@@ -306,7 +306,7 @@ fn open_files(
         .transpose()?;
     let mut opened = Vec::with_capacity(disks.len());
     for disk in disks {
-        let open = volumes.open_disk(disk.id)?;
+        let open = volumes.open_disk(disk.id, disk.category)?;
         if open.size != disk.size {
             let (is, should) = (open.size, disk.size);
             return Err(invalid(format!(

@@ -48,6 +48,7 @@ impl Sweeper {
                 ("files", self.sweep_files().await),
                 ("records of disks and images", self.sweep_records().await),
                 ("the use of images", self.meter_images().await),
+                ("what a policy has metered", self.make_up_meters().await),
                 ("networks", self.sweep_networks().await),
                 ("client tokens", self.sweep_tokens().await),
             ] {
@@ -88,10 +89,11 @@ impl Sweeper {
             for disk in present
                 .disks
                 .into_iter()
-                .filter(|disk| !disks.contains(disk))
+                .filter(|(disk, _)| !disks.contains(disk))
             {
+                let (disk, category) = disk;
                 tracing::warn!(%disk, "deleting a disk without a record");
-                volumes.delete_disk(disk)?;
+                volumes.delete_disk(disk, category)?;
             }
             for image in present
                 .images
@@ -115,7 +117,7 @@ impl Sweeper {
                 (DiskState::Creating, None) if !self.disks.makes(disk.id) => {
                     self.disks.finish(disk).await?;
                 }
-                (DiskState::Deleting, _) => self.disks.remove(disk.id).await?,
+                (DiskState::Deleting, _) => self.disks.remove(disk.id, disk.category).await?,
                 _ => {}
             }
         }
@@ -155,6 +157,11 @@ impl Sweeper {
             Ok(())
         };
         self.core.write(open).await
+    }
+
+    async fn make_up_meters(&self) -> Result<()> {
+        let core = self.core.clone();
+        blocking(move || meters::make_up(&core)).await?
     }
 
     async fn sweep_networks(&self) -> Result<()> {

@@ -110,7 +110,7 @@ impl Control {
         let (core, disks) = (self.core().clone(), self.inner.disks.clone());
         to_the_end(async move {
             let disk = core.write(delete).await?;
-            disks.remove(disk.id).await
+            disks.remove(disk.id, disk.category).await
         })
         .await
     }

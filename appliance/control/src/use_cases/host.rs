@@ -7,6 +7,7 @@ use crate::{
         Capacity, CpuUse, Disk, Event, Health, HealthCheck, HostInfo, Instance, Intent, PolicyKind,
         State,
     },
+    placing,
     reconcile::credits,
 };
 use cpu::Assignments;
@@ -20,12 +21,8 @@ impl Control {
         let volumes = core.ports.volumes.clone();
         let space = blocking(move || volumes.space()).await??;
         let disks = core.all::<Disk>();
-        let sum = |local: bool| {
-            let disks = disks
-                .values()
-                .filter(|disk| disk.category.is_local() == local);
-            disks.map(|disk| disk.size).sum()
-        };
+        let in_pool = disks.values().filter(|disk| !disk.category.is_local());
+        let in_pool = in_pool.map(|disk| disk.size).sum();
         let own = core.own_cpus();
         let holding = || {
             instances
@@ -56,11 +53,11 @@ impl Control {
             },
             disk: Capacity {
                 total: space.total,
-                used: sum(false),
+                used: in_pool,
             },
             local_disk: Capacity {
                 total: core.settings.local_disk,
-                used: sum(true),
+                used: placing::local_disks_given(&instances, &disks),
             },
             cpu_control: core.ports.processors.control(),
             dedicated_cpus: own.map(|own| own.given()),

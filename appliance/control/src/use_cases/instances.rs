@@ -5,7 +5,8 @@ use crate::{
     commands::{InstanceFilter, ModifyInstance},
     core::{Transaction, sentence, to_the_end},
     model::{
-        Console, EventSubject, FinancialLock, Instance, Intent, Stage, State, StoppedMode, Timings,
+        Console, Disk, EventSubject, FinancialLock, Instance, Intent, Stage, State, StoppedMode,
+        Timings,
     },
     placing::{self, Hosts, Wanted},
     ports::PortErrorKind,
@@ -19,7 +20,7 @@ use instance::{Change, IncorrectStatus, Operation, admission::check_tags};
 use placement::NoStock;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
-use types::{ByteCount, InstanceId};
+use types::InstanceId;
 
 /// The most console output one call gives.
 const MAX_CONSOLE_CHUNK: usize = 1 << 20;
@@ -327,18 +328,43 @@ pub(crate) fn start_again(
     instance: &mut Instance,
     requested_ns: u64,
 ) -> Result<std::result::Result<(), NoStock>> {
-    if instance.holds_capacity() {
-        begin_start(transaction, instance, requested_ns)?;
-        return Ok(Ok(()));
+    if !instance.holds_capacity()
+        && let Err(refusal) = place_again(transaction, instance)?
+    {
+        return Ok(Err(refusal));
     }
+    begin_start(transaction, instance, requested_ns)?;
+    Ok(Ok(()))
+}
+
+/// Has a stopped instance whose room was given up have some again, if a host has it; whether one has.
+pub(crate) fn take_room(
+    transaction: &mut Transaction<'_>,
+    instance: &mut Instance,
+) -> Result<bool> {
+    let placed = place_again(transaction, instance)?.is_ok();
+    if placed {
+        instance.stopped_mode = instance.stopped_mode_for(StoppedMode::KeepCharging);
+    }
+    Ok(placed)
+}
+
+/// Finds room for an instance that has none. Its local disks that are there it has already.
+fn place_again(
+    transaction: &mut Transaction<'_>,
+    instance: &mut Instance,
+) -> Result<std::result::Result<(), NoStock>> {
+    let disks = transaction.all::<Disk>();
+    let missing = instance.data_disks.iter().filter_map(|id| disks.get(id));
+    let missing = missing.filter(|disk| disk.category.is_local() && !disk.allocated);
+    let local_disk = missing.map(|disk| disk.size).sum();
     let site = Site::again(transaction, instance)?;
     let wanted = Wanted {
         instance: instance.id,
         instance_type: instance.instance_type.clone(),
         vcpus: instance.vcpus,
         memory: instance.memory,
-        // Its local disks are there.
-        local_disk: ByteCount::ZERO,
+        local_disk,
         spot: instance.charge.lease().is_some(),
         site: &site,
     };
@@ -352,7 +378,6 @@ pub(crate) fn start_again(
     };
     placing::record(transaction, &decision, inputs)?;
     instance.decision = decision.id;
-    begin_start(transaction, instance, requested_ns)?;
     Ok(Ok(()))
 }
 
@@ -538,7 +563,7 @@ fn advice(operation: Operation, state: State) -> &'static str {
         Operation::Start => "It needs no start; to run it anew, reboot it.",
         Operation::Stop { .. } if state == State::Stopping => "Wait, or stop it with force.",
         Operation::Stop { .. } => {
-            "It needs no stop; to run it, start it, and to pay nothing for it, stop it with StopCharging."
+            "It needs no stop; to run it, start it. What keeps its vCPUs and memory can give them up: stop it with StopCharging."
         }
         Operation::Reboot | Operation::ConsoleInput => {
             "Wait until it is Running; if it is Stopped, start it."

@@ -16,7 +16,8 @@ use crate::{
 };
 use billing::{METER_DECIMALS, MeteredInstance, check_meter_name, check_meter_quantity};
 use ledger::{Usage, UsageKey};
-use types::{ByteCount, Decimal, Timestamp};
+use std::sync::atomic::Ordering;
+use types::{ByteCount, Decimal, FailureKind, InstanceId, PolicyFailure, Timestamp};
 
 /// The most meters of a host.
 const MAX_METERS: u32 = 1000;
@@ -40,6 +41,7 @@ impl Control {
     /// Ends a meter (`InvalidMeter.NotFound`). What it counted stays charged.
     pub async fn delete_meter(&self, resource: &str, name: &str) -> Result<()> {
         let (resource, name) = (resource.to_owned(), name.to_owned());
+        let instance = resource.parse::<InstanceId>().ok();
         let delete = move |transaction: &mut Transaction<'_>| {
             let meter = transaction.get::<Meter>(&Meter::key_of(&resource, &name))?;
             let meter = meter.ok_or_else(|| unknown(&resource, &name))?;
@@ -52,7 +54,19 @@ impl Control {
             }
             end(transaction, &meter)
         };
-        self.core().write(delete).await
+        let core = self.core();
+        core.write(delete).await?;
+        // What the policy has metered by that name is metered again, in a transaction of its own: the one before ended it.
+        let follow = move |transaction: &mut Transaction<'_>| {
+            let instance = instance.map(|id| transaction.get::<Instance>(&id));
+            match instance.transpose()?.flatten() {
+                Some(instance) if instance.intent != Intent::Released => {
+                    follow_policy(transaction, &instance)
+                }
+                _ => Ok(()),
+            }
+        };
+        core.write(follow).await
     }
 }
 
@@ -128,7 +142,13 @@ pub(crate) fn follow_policy(transaction: &mut Transaction<'_>, instance: &Instan
         tags: instance.tags.clone(),
         subscribed: instance.charge.subscription().is_some(),
     };
-    let Some(wanted) = core.policies.in_force().commerce().meters(&asked).answer else {
+    let decided = core.policies.in_force().commerce().meters(&asked);
+    let Some(wanted) = decided.answer else {
+        // One that is set aside is asked no more.
+        let again = |failure: &PolicyFailure| failure.kind != FailureKind::SetAside;
+        if decided.fallback.as_ref().is_some_and(again) {
+            core.meters_owed.store(true, Ordering::Relaxed);
+        }
         return Ok(());
     };
     let resource = instance.id.to_string();
@@ -161,12 +181,37 @@ pub(crate) fn follow_policy(transaction: &mut Transaction<'_>, instance: &Instan
 
 /// The same for every instance: another billing policy may be in force. Blocks.
 pub(crate) fn follow_policy_everywhere(core: &Core) -> Result<()> {
-    core.write_blocking(true, |transaction| {
-        let instances = transaction.list::<Instance>()?.into_iter();
+    let followed = core.write_blocking(true, |transaction| {
+        let instances = transaction.all::<Instance>();
         instances
+            .values()
             .filter(|instance| instance.intent != Intent::Released)
-            .try_for_each(|instance| follow_policy(transaction, &instance))
-    })
+            .try_for_each(|instance| follow_policy(transaction, instance))
+    });
+    if followed.is_err() {
+        core.meters_owed.store(true, Ordering::Relaxed);
+    }
+    followed
+}
+
+/// The same where the policy had no answer before. Blocks.
+pub(crate) fn make_up(core: &Core) -> Result<()> {
+    match core.meters_owed.swap(false, Ordering::Relaxed) {
+        true => follow_policy_everywhere(core),
+        false => Ok(()),
+    }
+}
+
+/// What a new daemon finds: another billing policy may be in force than before, and what the operator had metered by a name that the
+/// host counts by itself now ends. Blocks.
+pub(crate) fn catch_up(core: &Core) -> Result<()> {
+    core.write_blocking(true, |transaction| {
+        let meters = transaction.list::<Meter>()?.into_iter();
+        meters
+            .filter(|meter| check_meter_name(&meter.name).is_err())
+            .try_for_each(|meter| end(transaction, &meter))
+    })?;
+    follow_policy_everywhere(core)
 }
 
 /// Whether meters count that do so while an instance runs.

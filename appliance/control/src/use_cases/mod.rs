@@ -23,7 +23,7 @@ mod security_groups;
 mod subscriptions;
 
 pub(crate) use instances::{
-    begin_release, begin_start, give_up_room, put as put_instance, start_again,
+    begin_release, begin_start, give_up_room, put as put_instance, start_again, take_room,
 };
 
 use crate::{

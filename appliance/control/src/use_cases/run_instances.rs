@@ -162,7 +162,6 @@ fn accept(
         disks,
         limits.max_disks,
     )?;
-    check_existing_disks(transaction, &template.command)?;
     let mut site = Site::asked(transaction, &template.command)?;
     let size = Size {
         vcpus: template.vcpus,
@@ -291,6 +290,7 @@ fn judge(
             DataDisk::Existing(_) => {}
         }
     }
+    check_existing_disks(transaction, &command)?;
     let local = local.map(|(size, category)| DataDisk::New {
         size,
         name: None,
@@ -541,7 +541,8 @@ fn make(
         run: u64::from(command.start),
         generation: 1,
     };
-    if command.start {
+    // It was placed: what is paid for is kept, what is to run has its room.
+    if command.start || instance.charge.subscription().is_some() {
         instance.stopped_mode = instance.stopped_mode_for(StoppedMode::KeepCharging);
     }
     transaction.put(&instance)?;

@@ -14,6 +14,7 @@ use crate::{
         put_instance,
         quotes::{Priced, terms},
         run_instances::shape,
+        take_room,
     },
 };
 use billing::{Purchase, Renewal, Stage, Subscription};
@@ -149,8 +150,10 @@ impl Control {
             ticket.end_dry_run()?;
             instance.instance_type = Some(command.instance_type);
             (instance.vcpus, instance.memory) = (vcpus, memory);
-            // What it kept was for its old type.
+            // What it kept was for its old type: it gets room for the new one, if there is any.
             give_up_room(transaction, &mut instance)?;
+            transaction.put(&instance)?;
+            take_room(transaction, &mut instance)?;
             meters::follow_policy(transaction, &instance)?;
             put_instance(transaction, &mut instance)?;
             keep(transaction, next, purchase, "is changed")?;

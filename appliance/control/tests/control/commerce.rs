@@ -272,6 +272,46 @@ async fn a_larger_type_costs_the_difference_for_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_paid_for_in_advance_is_kept_as_long_as_it_is() {
+    let world = World::new();
+    let control = world.start().await;
+    at(&world, "2026-01-31T00:00:00Z");
+    let image = image(&control).await.id;
+    let used = async || control.host().await.unwrap().vcpus.used;
+    let charging = Charging::Subscription {
+        period: month(),
+        auto_renew: None,
+    };
+    let later = RunInstances {
+        start: false,
+        ..small(image, charging)
+    };
+    let instance = control.run_instances(later).await.unwrap().remove(0);
+    let id = instance.charge.subscription().unwrap();
+    assert_eq!(instance.stopped_mode, StoppedMode::NotApplicable);
+    assert_eq!(used().await, 2, "it is paid for from the beginning");
+    let change = ChangeSubscription {
+        request: token("larger"),
+        subscription: id,
+        instance_type: LARGER.to_owned(),
+    };
+    control.change_subscription(change).await.unwrap();
+    let changed = control.instance(instance.id).await.unwrap();
+    assert_eq!(changed.stopped_mode, StoppedMode::NotApplicable);
+
+    // When it is over others may have the room; renewed, it has room again.
+    pass(&world, &control, "2026-03-02T00:00:00Z").await;
+    let until_locked = || async { control.instance(instance.id).await.unwrap().lock.is_some() };
+    until(until_locked).await;
+    assert_eq!(used().await, 0);
+    control.renew_subscription(renew(id)).await.unwrap();
+    let renewed = control.instance(instance.id).await.unwrap();
+    assert_eq!(renewed.stopped_mode, StoppedMode::NotApplicable);
+    assert_eq!(used().await, 2);
+    assert_sound(&control).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_pays_from_a_balance_and_owes_is_stopped_then_released_and_paying_ends_it() {
     let world = World::new();
     let control = world.start().await;

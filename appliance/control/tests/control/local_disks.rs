@@ -120,6 +120,46 @@ async fn a_type_brings_its_local_disks_and_a_host_gives_what_it_has() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_never_made_is_not_held_and_no_one_is_reclaimed_for_it() {
+    let world = World::new();
+    let control = open(&world).await;
+    let image = image(&control).await.id;
+    let later = RunInstances {
+        start: false,
+        ..of_type(image)
+    };
+    let later = control.run_instances(later).await.unwrap()[0].id;
+    assert_eq!(given(&control).await, 0);
+    let now = run(&control, of_type(image)).await;
+    let refused = control.start_instance(later, None).await.unwrap_err();
+    assert!(
+        refused.message().contains("(constraint `local-disk`)"),
+        "{refused}"
+    );
+
+    // Preemptible instances hold all vCPUs but four, past their first hour; what is missing is local disk as well.
+    let charging = Charging::Preemptible { limit: None };
+    let spot = RunInstances {
+        vcpus: Some(12),
+        charging,
+        ..one(image)
+    };
+    let spot = run(&control, spot).await.id;
+    tokio::time::sleep(std::time::Duration::from_secs(2 * 3600)).await;
+    let refused = control.run_instances(of_type(image)).await.unwrap_err();
+    assert_eq!(refused.code(), "OperationDenied.NoStock");
+    let spared = control.instance(spot).await.unwrap();
+    assert_eq!(spared.charge.lease().unwrap().notice, None);
+
+    control.delete_instance(now.id, true).await.unwrap();
+    gone(&control, now.id).await;
+    control.start_instance(later, None).await.unwrap();
+    reach(&control, later, State::Running).await;
+    assert_eq!(given(&control).await, 208);
+    assert_sound(&control).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_local_disks_cannot_do_is_refused() {
     let world = World::new();
     let control = open(&world).await;

@@ -6,12 +6,13 @@ use crate::{
     world::{Guest, World, gone, image, one, reach, run_one, until},
 };
 use control::{
-    Control,
+    Control, SCHEMA,
     commands::{ChargeFilter, CreateDisk, ModifyInstance, RunInstances, SetMeter},
     model::{Charge, State, StoppedMode},
     ports::MachineExit,
 };
 use std::{collections::BTreeMap, time::Duration};
+use store::Store;
 use types::{ByteCount, InstanceId};
 
 async fn charges(control: &Control, instance: InstanceId) -> Vec<Charge> {
@@ -231,6 +232,50 @@ async fn a_stopped_instance_keeps_its_room_and_is_charged_for_it_until_it_gives_
     assert_sound(&control).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stop_of_what_never_came_to_run_costs_nothing() {
+    let world = World::new();
+    let control = world.start().await;
+    let image = image(&control).await;
+    world.fail("start", 1);
+    let id = control.run_instances(one(image.id)).await.unwrap()[0].id;
+    control.stop_instance(id, false, None).await.unwrap();
+    let stopped = reach(&control, id, State::Stopped).await;
+    assert_eq!(
+        stopped.stopped_mode,
+        StoppedMode::StopCharging,
+        "{stopped:?}"
+    );
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    control.meter_now().await.unwrap();
+    assert_eq!(charges(&control, id).await, []);
+    assert_sound(&control).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_older_daemon_goes_on_unless_it_would_misread_something() {
+    let world = World::new();
+    let control = world.start().await;
+    let image = image(&control).await;
+    let id = run_one(&control, image.id).await.id;
+    world.end(control).await;
+    let folder = world.settings().state_folder;
+    let back = || Store::migrate(&folder, &SCHEMA, 1);
+    assert_eq!(back().unwrap(), SCHEMA.version);
+    // The newer one comes back, and writes what the older does not know.
+    let control = world.start().await;
+    control.stop_instance(id, false, None).await.unwrap();
+    reach(&control, id, State::Stopped).await;
+    world.end(control).await;
+    let refused = back().unwrap_err();
+    assert!(
+        refused.to_string().contains("use of stopped instances"),
+        "{refused}"
+    );
+    let control = world.start().await;
+    assert_sound(&control).await;
+}
+
 async fn seconds_of(control: &Control, resource: &str) -> u64 {
     let charges = control.charges(&ChargeFilter::default()).await.unwrap();
     let of = charges.iter().filter(|charge| charge.resource == resource);
@@ -406,6 +451,14 @@ async fn a_billing_policy_has_metered_what_it_has_a_price_for() {
         quantity: 5.into(),
         while_running: false,
     };
+    control.set_meter(set.clone()).await.unwrap();
+    assert_eq!(metered(&control).await, [of(new, "5", false)]);
+    control
+        .delete_meter(&set.resource, &set.name)
+        .await
+        .unwrap();
+    assert_eq!(metered(&control).await, [of(new, "2", true)]);
+    assert_sound(&control).await;
     control.set_meter(set).await.unwrap();
     label(&control, new, "none").await;
     assert_eq!(metered(&control).await, [of(new, "5", false)]);

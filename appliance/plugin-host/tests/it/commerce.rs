@@ -1,9 +1,10 @@
 //! Commercial answers: good ones count, and those that break the rules are refused in words that say which.
 
 use crate::{
-    components::{Host, limits, words},
-    questions::{Question, asked, leases},
+    components::{BillingExports, Host, billing_with, limits, parameters, words},
+    questions::{Question, asked, debt, leases, metered, prices},
 };
+use billing::{ArrearsStep, Commerce};
 use plugin_host::FailureKind;
 
 /// The answer in the data segment.
@@ -219,4 +220,35 @@ fn meters_that_cannot_be_are_refused() {
     ] {
         refused(Question::Meters, &meters(name, quantity, count), said);
     }
+}
+
+/// A policy that has no answer to what is metered goes on to make every other decision.
+#[test]
+fn no_meters_are_no_reason_to_ask_for_nothing_else() {
+    let host = Host::new(limits());
+    let bytes = billing_with(&BillingExports {
+        more: &Texts::default().more(&[0, 0], &[]),
+        arrears: DATA,
+        rate: "unreachable",
+        quote: "unreachable",
+        renewal: "unreachable",
+        preempt: "unreachable",
+        meters: "unreachable",
+    });
+    let policy = host
+        .host
+        .load_billing("bad", &bytes, &parameters(&[]))
+        .unwrap();
+    let commerce = Commerce::new(policy.clone(), prices());
+    for _ in 0..10 {
+        assert_eq!(commerce.meters(&metered()).answer, None);
+    }
+    let last = commerce.meters(&metered()).fallback.unwrap();
+    assert_eq!(last.kind, FailureKind::SetAside);
+    assert!(policy.status().set_aside && !policy.is_set_aside());
+    let decided = commerce.arrears(&debt());
+    assert_eq!(
+        (decided.answer, decided.fallback),
+        (ArrearsStep::Wait, None)
+    );
 }

@@ -88,10 +88,12 @@ impl Core {
         if same {
             return Ok(());
         }
-        let (id, generation) = (instance.id, instance.generation);
+        let id = instance.id;
         self.write_blocking(true, |transaction| {
-            let instance = transaction.get::<Instance>(&id)?;
-            if instance.is_some_and(|instance| instance.generation == generation) {
+            // It may be another one by now.
+            if let Some(instance) = transaction.get::<Instance>(&id)?
+                && let Some(usage) = charged::usage(transaction.core(), &instance, now)?
+            {
                 transaction.change_usage(usage);
             }
             Ok(())

@@ -93,14 +93,16 @@ impl Volumes for World {
         Ok(())
     }
 
-    fn sync_disk(&self, disk: DiskId) -> PortResult<()> {
+    fn sync_disk(&self, disk: DiskId, _: DiskCategory) -> PortResult<()> {
         let there = self.call("sync_disk")?.disks.contains_key(&disk);
         there
             .then_some(())
             .ok_or_else(|| vanished(format!("disk {disk}")))
     }
 
-    fn open_disk(&self, disk: DiskId) -> PortResult<OpenDisk> {
+    fn open_disk(&self, disk: DiskId, category: DiskCategory) -> PortResult<OpenDisk> {
+        let is_local = self.things().local_disks.contains(&disk);
+        assert_eq!(is_local, category.is_local());
         let size = self.call("open_disk")?.disks.get(&disk).copied();
         let size = size.ok_or_else(|| vanished(format!("disk {disk}")))?;
         Ok(OpenDisk {
@@ -110,7 +112,7 @@ impl Volumes for World {
         })
     }
 
-    fn delete_disk(&self, disk: DiskId) -> PortResult<()> {
+    fn delete_disk(&self, disk: DiskId, _: DiskCategory) -> PortResult<()> {
         let mut things = self.call("delete_disk")?;
         things.disks.remove(&disk);
         things.local_disks.remove(&disk);
@@ -122,7 +124,14 @@ impl Volumes for World {
         let mut images: Vec<ImageId> = things.parts.keys().map(|(image, _)| *image).collect();
         images.dedup();
         Ok(PresentVolumes {
-            disks: things.disks.keys().copied().collect(),
+            disks: things
+                .disks
+                .keys()
+                .map(|disk| match things.local_disks.contains(disk) {
+                    true => (*disk, DiskCategory::LocalSsdPro),
+                    false => (*disk, DiskCategory::CloudEssd),
+                })
+                .collect(),
             images,
         })
     }
