@@ -50,6 +50,9 @@ static request make_up_request(struct numbers *numbers) {
     return request;
 }
 
+#define MOST_IN_LABEL 128
+#define MOST_LABELS 20
+
 static void check_refused(int seed, string reason, string message) {
     bool is_word = reason.len >= 1 && reason.len <= 64;
     for (size_t i = 0; i < reason.len && is_word; i++) {
@@ -72,7 +75,13 @@ static void check_tags(int seed, const request *request, const amendment *amendm
         for (size_t kept = 0; kept < COUNT(KEPT_KEYS); kept++)
             is_kept = is_kept || starts_with(key, words(KEPT_KEYS[kept]));
         EXPECT(!is_kept, "situation %d: it adds the label `%.*s`, whose key may not be used", seed, SHOWN(key));
+        string value = amendment->add_tags.ptr[i].value;
+        EXPECT(is_sentence(key, MOST_IN_LABEL) && (value.len == 0 || is_sentence(value, MOST_IN_LABEL)),
+            "situation %d: the label `%.*s` is no text of up to 128 characters, or its value is none", seed, SHOWN(key));
     }
+    size_t labels = request->tags.len + amendment->add_tags.len;
+    EXPECT(amendment->add_tags.len == 0 || labels <= MOST_LABELS, "situation %d: with those it adds there are %d labels", seed,
+        (int)labels);
 }
 
 static void check_amended(int seed, const request *request, const offers *offers, const amendment *amendment) {

@@ -260,7 +260,17 @@ fn check_amendment(
             !key.is_empty() && !key.starts_with("acs:") && !key.starts_with("aliyun"),
             "{shown}: it adds the label `{key}`, whose key may not be used"
         );
+        let (key_length, length) = (key.chars().count(), tag.value.chars().count());
+        assert!(
+            key_length <= 128 && length <= 128,
+            "{shown}: it adds a label of {key_length} and {length} characters; 128 each are the most"
+        );
     }
+    let labels = request.tags.len() + amendment.add_tags.len();
+    assert!(
+        amendment.add_tags.is_empty() || labels <= 20,
+        "{shown}: with those it adds there are {labels} labels; 20 are the most"
+    );
     assert!(
         !(amendment.deletion_protection == Some(false) && request.deletion_protection),
         "{shown}: it switches deletion protection off"
