@@ -21,14 +21,15 @@ use billing::Purchase;
 use ledger::{Change, Charge, Entry, Ledger, RatingInput, UsageKey};
 use std::{
     cell::RefCell,
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 use store::{Reader, Record, Store, StoreError, Writer};
 use tokio::sync::broadcast;
-use types::{AccountId, Currency, HostId, Money, Month, Timestamp};
+use types::{AccountId, Currency, HostId, InstanceId, Money, Month, Timestamp};
 
 /// Events a slow subscriber may fall behind by.
 const EVENT_BACKLOG: usize = 1024;
@@ -55,8 +56,8 @@ pub(crate) struct Core {
     turns: tokio::sync::Mutex<()>,
     events: broadcast::Sender<Event>,
     sequence: AtomicU64,
-    /// Whether the billing policy had no answer to what is metered, and is to be asked again.
-    pub(crate) meters_owed: AtomicBool,
+    /// The instances of which the billing policy had no answer to what is metered, and is to be asked again.
+    pub(crate) meters_owed: Mutex<BTreeSet<InstanceId>>,
     /// The CPU credits of burstable instances.
     pub(crate) credits: Accounts,
 }
@@ -126,7 +127,7 @@ impl Core {
             turns: tokio::sync::Mutex::default(),
             events: broadcast::channel(EVENT_BACKLOG).0,
             sequence: AtomicU64::new(0),
-            meters_owed: AtomicBool::new(false),
+            meters_owed: Mutex::default(),
             credits: Accounts::default(),
         };
         core.begin_policies()?;

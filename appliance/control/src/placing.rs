@@ -229,7 +229,9 @@ pub(crate) fn room_would_do(inputs: &DecisionInputs, count: u32) -> bool {
             // Local disks stay with their instances.
             ..row
         };
+        let local_disk = request.local_disk.bytes().saturating_mul(count.into());
         empty.obstacle(request).is_none()
+            && empty.local_disk_free().bytes() >= local_disk
             && request.affinity.allows(empty.id)
             && members.is_none_or(|(there, most)| there.saturating_add(count) <= most)
     })

@@ -265,6 +265,10 @@ fn check_amendment(
             key_length <= 128 && length <= 128,
             "{shown}: it adds a label of {key_length} and {length} characters; 128 each are the most"
         );
+        assert!(
+            !key.chars().chain(tag.value.chars()).any(char::is_control),
+            "{shown}: it adds the label {key:?}, which has control characters in it"
+        );
     }
     let labels = request.tags.len() + amendment.add_tags.len();
     assert!(

@@ -147,9 +147,9 @@ impl Instance {
     /// What it keeps in a stop that nobody pays for.
     #[must_use]
     pub(crate) const fn stopped_by_host(&self) -> StoppedMode {
-        match self.charge.subscription() {
-            Some(_) => StoppedMode::NotApplicable,
-            None => StoppedMode::StopCharging,
+        match (self.charge.subscription(), self.lock) {
+            (Some(_), None) => StoppedMode::NotApplicable,
+            _ => StoppedMode::StopCharging,
         }
     }
 }

@@ -357,10 +357,20 @@ impl Actor {
     /// Notes that the machine is gone, and has a reboot go on with a start.
     async fn record_exit(&mut self, reason: StopReason) -> Result<()> {
         let (id, requested_ns) = (self.id, self.core.ports.clock.monotonic_ns());
+        // A machine may have ended before anybody noted that it ran: its disks are there all the same.
+        let had_machine = self.observed.exit.is_some();
+        if let Some(started) = &self.started {
+            sync(&self.core, started.new_disks.clone()).await?;
+        }
         let exit = move |transaction: &mut Transaction<'_>| {
             let Some(mut instance) = transaction.get::<Instance>(&id)? else {
                 return Ok(());
             };
+            if had_machine {
+                for disk in instance.system_disk.iter().chain(&instance.data_disks) {
+                    attach(transaction, *disk)?;
+                }
+            }
             if let Some(state) = instance.state.after(Change::Exit) {
                 instance.state = state;
                 let never_ran = matches!(reason, StopReason::StartFailed { .. });

@@ -18,7 +18,7 @@ pub(crate) use arrears::note_debt;
 use crate::{
     Result,
     core::{Core, Transaction, blocking},
-    model::{EventSubject, FinancialLock, Instance, Intent, State},
+    model::{EventSubject, FinancialLock, Instance, Intent, State, StoppedMode},
     reconcile::Instances,
     use_cases::{give_up_room, put_instance, start_again, take_room},
 };
@@ -126,8 +126,14 @@ pub(crate) fn unlock(transaction: &mut Transaction<'_>, instance: &mut Instance)
     let is_prepaid = instance.charge.subscription().is_some();
     if !lock.restart() || instance.intent == Intent::Released {
         // What is paid for in advance is kept again, where there is room.
-        if is_prepaid && instance.state == State::Stopped && instance.intent != Intent::Released {
-            take_room(transaction, instance)?;
+        match instance.state {
+            _ if !is_prepaid || instance.intent == Intent::Released => {}
+            State::Stopped => drop(take_room(transaction, instance)?),
+            // It has its room still.
+            _ => {
+                let mode = instance.stopped_mode_for(StoppedMode::KeepCharging);
+                instance.stopped_mode = mode;
+            }
         }
         return put_instance(transaction, instance);
     }

@@ -7,7 +7,7 @@
 use crate::{
     Control, ControlError, ErrorKind, Result,
     commands::SetMeter,
-    core::{Core, Transaction, check_room, sentence},
+    core::{Core, Transaction, check_room, lock, sentence, to_the_end},
     model::{
         Disk, DiskState, EventSubject, IMAGE_METER, Image, ImageState, Instance, Intent, Meter,
         State,
@@ -16,11 +16,13 @@ use crate::{
 };
 use billing::{METER_DECIMALS, MeteredInstance, check_meter_name, check_meter_quantity};
 use ledger::{Usage, UsageKey};
-use std::sync::atomic::Ordering;
+use std::collections::BTreeSet;
 use types::{ByteCount, Decimal, FailureKind, InstanceId, PolicyFailure, Timestamp};
 
 /// The most meters of a host.
 const MAX_METERS: u32 = 1000;
+/// So many instances are asked about again at a time.
+const MADE_UP_AT_ONCE: usize = 16;
 /// So much is shown of a name or an id that there is not, in characters.
 const SHOWN: usize = 64;
 
@@ -54,8 +56,6 @@ impl Control {
             }
             end(transaction, &meter)
         };
-        let core = self.core();
-        core.write(delete).await?;
         // What the policy has metered by that name is metered again, in a transaction of its own: the one before ended it.
         let follow = move |transaction: &mut Transaction<'_>| {
             let instance = instance.map(|id| transaction.get::<Instance>(&id));
@@ -66,7 +66,16 @@ impl Control {
                 _ => Ok(()),
             }
         };
-        core.write(follow).await
+        let core = self.core().clone();
+        to_the_end(async move {
+            core.write(delete).await?;
+            let followed = core.write(follow).await;
+            if followed.is_err() {
+                lock(&core.meters_owed).extend(instance);
+            }
+            followed
+        })
+        .await
     }
 }
 
@@ -147,7 +156,7 @@ pub(crate) fn follow_policy(transaction: &mut Transaction<'_>, instance: &Instan
         // One that is set aside is asked no more.
         let again = |failure: &PolicyFailure| failure.kind != FailureKind::SetAside;
         if decided.fallback.as_ref().is_some_and(again) {
-            core.meters_owed.store(true, Ordering::Relaxed);
+            lock(&core.meters_owed).insert(instance.id);
         }
         return Ok(());
     };
@@ -181,25 +190,35 @@ pub(crate) fn follow_policy(transaction: &mut Transaction<'_>, instance: &Instan
 
 /// The same for every instance: another billing policy may be in force. Blocks.
 pub(crate) fn follow_policy_everywhere(core: &Core) -> Result<()> {
+    follow_policy_for(core, &core.all::<Instance>().keys().copied().collect())
+}
+
+/// The same for some of those of which the policy had no answer before: however slowly it fails, others do not wait long. Blocks.
+pub(crate) fn make_up(core: &Core) -> Result<()> {
+    let some: BTreeSet<InstanceId> = {
+        let mut owed = lock(&core.meters_owed);
+        let some: BTreeSet<InstanceId> = owed.iter().copied().take(MADE_UP_AT_ONCE).collect();
+        owed.retain(|id| !some.contains(id));
+        some
+    };
+    match some.is_empty() {
+        true => Ok(()),
+        false => follow_policy_for(core, &some),
+    }
+}
+
+fn follow_policy_for(core: &Core, ids: &BTreeSet<InstanceId>) -> Result<()> {
     let followed = core.write_blocking(true, |transaction| {
         let instances = transaction.all::<Instance>();
-        instances
-            .values()
+        ids.iter()
+            .filter_map(|id| instances.get(id))
             .filter(|instance| instance.intent != Intent::Released)
             .try_for_each(|instance| follow_policy(transaction, instance))
     });
     if followed.is_err() {
-        core.meters_owed.store(true, Ordering::Relaxed);
+        lock(&core.meters_owed).extend(ids);
     }
     followed
-}
-
-/// The same where the policy had no answer before. Blocks.
-pub(crate) fn make_up(core: &Core) -> Result<()> {
-    match core.meters_owed.swap(false, Ordering::Relaxed) {
-        true => follow_policy_everywhere(core),
-        false => Ok(()),
-    }
 }
 
 /// What a new daemon finds: another billing policy may be in force than before, and what the operator had metered by a name that the

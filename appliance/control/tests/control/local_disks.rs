@@ -160,6 +160,25 @@ async fn what_was_never_made_is_not_held_and_no_one_is_reclaimed_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_disk_that_was_made_is_held_however_short_its_machine_lived() {
+    let world = World::new();
+    let control = open(&world).await;
+    let image = image(&control).await.id;
+    // The machine ends with the start.
+    world.things().dies_at_once = true;
+    let id = control.run_instances(of_type(image)).await.unwrap()[0].id;
+    reach(&control, id, State::Stopped).await;
+    world.things().dies_at_once = false;
+    assert_eq!(given(&control).await, 208);
+    let refused = control.run_instances(of_type(image)).await.unwrap_err();
+    assert!(
+        refused.message().contains("(constraint `local-disk`)"),
+        "{refused}"
+    );
+    assert_sound(&control).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_local_disks_cannot_do_is_refused() {
     let world = World::new();
     let control = open(&world).await;

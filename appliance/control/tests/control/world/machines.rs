@@ -74,6 +74,15 @@ impl Machines for World {
             // A daemon that ends while it starts a machine does not want to know any more.
             assert!(!matches!(told, Err(TrySendError::Full(_))));
         }
+        if things.dies_at_once {
+            things.machines.remove(&spec.instance);
+            let event = MachineEvent {
+                instance: spec.instance,
+                run: spec.run,
+                kind: MachineEventKind::Exited(MachineExit::Signal(9)),
+            };
+            things.events.as_ref().unwrap().try_send(event).unwrap();
+        }
         Ok(machine)
     }
 

@@ -51,6 +51,8 @@ pub struct Things {
     pub ended: Vec<MachineEvent>,
     pub asked: BTreeMap<InstanceId, Asked>,
     pub guest: Guest,
+    /// Whether machines end as soon as they are started.
+    pub dies_at_once: bool,
     /// Whether a guest writes to its console as soon as it runs.
     pub silent: bool,
     pub consoles: BTreeMap<InstanceId, Vec<u8>>,
