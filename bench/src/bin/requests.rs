@@ -2,7 +2,7 @@
 //!
 //! - Group commit: how many flushes of the disk RunInstances takes, by how many callers there are at a time. The flushes are those that the
 //!   kernel counts of the loop device that the state is on (Documentation/block/stat.rst), so nothing else is in them; instances are
-//!   made and not started. One caller is measured twice (A/A).
+//!   made and not started. One caller is measured twice (A/A), and once more on a host that has many instances.
 //! - Swaps: how long placements take (RunInstances as a dry run, which asks the policy) while nobody changes anything, while
 //!   another policy is activated again and again, and again while nobody does (A/A); and how many of them were lost, which must be none.
 //!
@@ -29,6 +29,8 @@ const DISK_BYTES: u64 = 8 << 30;
 const POOL_BYTES: u64 = 1 << 30;
 /// Requests of a group-commit line, together.
 const MADE: usize = 96;
+/// Instances of a host that has many: so many requests for a hundred each.
+const HUNDREDS: usize = 8;
 /// Callers at a time, and how many requests each of them makes, of a line about swaps.
 const CALLERS: usize = 4;
 const ASKED: usize = 250;
@@ -60,13 +62,7 @@ fn measure() -> Result<Value> {
     let mut commits = Vec::new();
     for callers in [1, 4, 16, 1] {
         let line = bench.commit(callers)?;
-        println!(
-            "{:34} {:9} {:12.2} {:12.3}",
-            format!("{callers} at a time"),
-            line.flushes,
-            line.each,
-            line.ms
-        );
+        line.print(&format!("{callers} at a time"));
         commits.push(line.figures());
     }
     println!(
@@ -78,9 +74,13 @@ fn measure() -> Result<Value> {
         bench.swap("while a policy is swapped", true)?,
         bench.swap("alone again (A/A)", false)?,
     ];
+    bench.fill()?;
+    println!();
+    let full = bench.commit(1)?;
+    full.print(&format!("1 at a time, beside {} others", HUNDREDS * 100));
     bench.host.tear_down()?;
     drop(disk);
-    Ok(json!({ "group_commit": commits, "swaps": swaps }))
+    Ok(json!({ "group_commit": commits, "swaps": swaps, "beside_others": full.figures() }))
 }
 
 /// A line about group commit.
@@ -93,6 +93,13 @@ struct Commits {
 }
 
 impl Commits {
+    fn print(&self, what: &str) {
+        let Self {
+            flushes, each, ms, ..
+        } = self;
+        println!("{what:34} {flushes:9} {each:12.2} {ms:12.3}");
+    }
+
     fn figures(&self) -> Value {
         json!({
             "callers": self.callers, "requests": self.made, "flushes": self.flushes, "per_request": self.each, "ms": self.ms,
@@ -157,6 +164,16 @@ impl Bench {
             request.extend(more);
         }
         request
+    }
+
+    /// Makes many instances, which stay.
+    fn fill(&self) -> Result<()> {
+        let request = self.request(json!({ "start": false, "count": 100 }));
+        for _ in 0..HUNDREDS {
+            let (status, body) = ask(&self.socket, "POST", "/v1/instances", &request)?;
+            ensure!(status < 300, "{status}: {body}");
+        }
+        Ok(())
     }
 
     /// Makes [`MADE`] instances by so many callers at a time, and deletes them.
