@@ -51,7 +51,7 @@ impl Pool {
     /// unfinished.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] where the file system cannot reflink.
+    /// [`ErrorKind::Unsupported`] where the file system cannot reflink; one that is full is not tried.
     pub fn open(folder: &Path) -> Result<Self> {
         let pool = Self {
             folder: folder.to_owned(),
@@ -66,7 +66,11 @@ impl Pool {
         for path in entries(&left)? {
             remove(&path)?;
         }
-        pool.probe_reflink()?;
+        match pool.probe_reflink() {
+            // A file system without room for two small files cannot be tried. What is in it was made with reflinks.
+            Err(error) if error.kind() == ErrorKind::Full => {}
+            tried => tried?,
+        }
         Ok(pool)
     }
 

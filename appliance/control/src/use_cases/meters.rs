@@ -14,7 +14,9 @@ use crate::{
     },
     placing::CUSTOM_TYPE,
 };
-use billing::{METER_DECIMALS, MeteredInstance, check_meter_name, check_meter_quantity};
+use billing::{
+    METER_DECIMALS, MeteredInstance, PolicyMeter, check_meter_name, check_meter_quantity,
+};
 use ledger::{Usage, UsageKey};
 use std::collections::BTreeSet;
 use types::{ByteCount, Decimal, FailureKind, InstanceId, PolicyFailure, Timestamp};
@@ -134,10 +136,8 @@ fn keep(transaction: &mut Transaction<'_>, meter: &Meter, runs: bool) -> Result<
     Ok(())
 }
 
-/// Has that metered of an instance which the billing policy in force says, where the operator has not set it. Without a usable answer
-/// what is metered stays as it is.
-pub(crate) fn follow_policy(transaction: &mut Transaction<'_>, instance: &Instance) -> Result<()> {
-    let core = transaction.core();
+/// What the billing policy in force has metered of an instance; `None` without a usable answer, and it is asked again.
+fn wanted(core: &Core, instance: &Instance) -> Option<Vec<PolicyMeter>> {
     let asked = MeteredInstance {
         instance: instance.id,
         account: core.settings.account.clone(),
@@ -152,12 +152,25 @@ pub(crate) fn follow_policy(transaction: &mut Transaction<'_>, instance: &Instan
         subscribed: instance.charge.subscription().is_some(),
     };
     let decided = core.policies.in_force().commerce().meters(&asked);
-    let Some(wanted) = decided.answer else {
-        // One that is set aside is asked no more.
-        let again = |failure: &PolicyFailure| failure.kind != FailureKind::SetAside;
-        if decided.fallback.as_ref().is_some_and(again) {
-            lock(&core.meters_owed).insert(instance.id);
-        }
+    // One that is set aside is asked no more.
+    let again = |failure: &PolicyFailure| failure.kind != FailureKind::SetAside;
+    if decided.answer.is_none() && decided.fallback.as_ref().is_some_and(again) {
+        lock(&core.meters_owed).insert(instance.id);
+    }
+    decided.answer
+}
+
+/// Whether `meter` is what the policy wants, or the operator has set one of that name.
+fn stands(meter: &Meter, wanted: &PolicyMeter) -> bool {
+    let same = meter.quantity == wanted.quantity.normalize()
+        && meter.while_running == wanted.while_running;
+    meter.name == wanted.name && (!meter.by_policy || same)
+}
+
+/// Has that metered of an instance which the billing policy in force says, where the operator has not set it. Without a usable answer
+/// what is metered stays as it is.
+pub(crate) fn follow_policy(transaction: &mut Transaction<'_>, instance: &Instance) -> Result<()> {
+    let Some(wanted) = wanted(transaction.core(), instance) else {
         return Ok(());
     };
     let resource = instance.id.to_string();
@@ -169,7 +182,7 @@ pub(crate) fn follow_policy(transaction: &mut Transaction<'_>, instance: &Instan
     }
     for wanted in wanted {
         let before = there.iter().find(|meter| meter.name == wanted.name);
-        if before.is_some_and(|before| !before.by_policy) {
+        if before.is_some_and(|before| stands(before, &wanted)) {
             continue;
         }
         let meter = Meter {
@@ -181,16 +194,35 @@ pub(crate) fn follow_policy(transaction: &mut Transaction<'_>, instance: &Instan
             by_policy: true,
             created_at: created_at(transaction, before),
         };
-        if before != Some(&meter) {
-            keep(transaction, &meter, runs(instance))?;
-        }
+        keep(transaction, &meter, runs(instance))?;
     }
     Ok(())
 }
 
-/// The same for every instance: another billing policy may be in force. Blocks.
+/// The same for every instance: another billing policy may be in force. Where everything is as it should be, nothing is written. Blocks.
 pub(crate) fn follow_policy_everywhere(core: &Core) -> Result<()> {
-    follow_policy_for(core, &core.all::<Instance>().keys().copied().collect())
+    let meters = core.list::<Meter>()?;
+    let differs = |instance: &Instance| {
+        let Some(wanted) = wanted(core, instance) else {
+            return false;
+        };
+        let resource = instance.id.to_string();
+        let mut there = meters.iter().filter(|meter| meter.resource == resource);
+        let missing = |wanted: &PolicyMeter| !there.clone().any(|meter| stands(meter, wanted));
+        let new = wanted.iter().any(missing);
+        new || there
+            .any(|meter| meter.by_policy && wanted.iter().all(|wanted| wanted.name != meter.name))
+    };
+    let instances = core.all::<Instance>();
+    let differing: BTreeSet<InstanceId> = instances
+        .values()
+        .filter(|instance| instance.intent != Intent::Released && differs(instance))
+        .map(|instance| instance.id)
+        .collect();
+    match differing.is_empty() {
+        true => Ok(()),
+        false => follow_policy_for(core, &differing),
+    }
 }
 
 /// The same for some of those of which the policy had no answer before: however slowly it fails, others do not wait long. Blocks.
@@ -224,12 +256,13 @@ fn follow_policy_for(core: &Core, ids: &BTreeSet<InstanceId>) -> Result<()> {
 /// What a new daemon finds: another billing policy may be in force than before, and what the operator had metered by a name that the
 /// host counts by itself now ends. Blocks.
 pub(crate) fn catch_up(core: &Core) -> Result<()> {
-    core.write_blocking(true, |transaction| {
-        let meters = transaction.list::<Meter>()?.into_iter();
-        meters
-            .filter(|meter| check_meter_name(&meter.name).is_err())
-            .try_for_each(|meter| end(transaction, &meter))
-    })?;
+    let mut taken = core.list::<Meter>()?;
+    taken.retain(|meter| check_meter_name(&meter.name).is_err());
+    if !taken.is_empty() {
+        core.write_blocking(true, |transaction| {
+            taken.iter().try_for_each(|meter| end(transaction, meter))
+        })?;
+    }
     follow_policy_everywhere(core)
 }
 
