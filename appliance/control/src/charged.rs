@@ -4,7 +4,7 @@ use crate::{
     Result,
     core::{Core, Transaction},
     model::{Instance, InstanceCharge, Intent, State},
-    placing::CUSTOM_TYPE,
+    placing::type_name,
     reconcile::spot,
 };
 use ledger::{Usage, UsageKey};
@@ -23,8 +23,7 @@ pub(crate) fn usage(core: &Core, instance: &Instance, now: Timestamp) -> Result<
         InstanceCharge::Preemptible { lease } => Some(spot::price(core, instance, lease, now)?),
         InstanceCharge::Subscription { .. } => return Ok(None),
     };
-    let type_name = instance.instance_type.as_deref().unwrap_or(CUSTOM_TYPE);
-    let instance_type = type_name.to_owned();
+    let instance_type = type_name(instance.instance_type.as_deref()).to_owned();
     let (vcpus, memory, instance) = (instance.vcpus, instance.memory, instance.id);
     Ok(Some(match (stopped, hourly) {
         (true, hourly) => Usage::InstanceStopped {

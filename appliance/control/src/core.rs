@@ -3,22 +3,22 @@
 //! Every change goes through [`Core::write`]: records, the ledger's entries and events of one change belong to one
 //! transaction, and the events go out once it is on stable storage.
 
+mod transaction;
+
+pub(crate) use transaction::Transaction;
+
 use crate::{
     ControlError, ErrorKind, Result, Settings,
     bills::{self, Bills},
-    model::{Decision, Event, EventSubject, Payment, Policy, PolicyRoles},
+    model::{Decision, Event, EventSubject, Policy, PolicyRoles},
     policies::Board,
     ports::Ports,
-    reconcile::{credits::Accounts, meter::tell_budgets},
-    records::{
-        ChargeRecord, DecisionInputs, EntryRecord, HostRecord, OwnerRecord, PaymentRecord,
-        PurchaseRecord,
-    },
+    reconcile::credits::Accounts,
+    records::{ChargeRecord, DecisionInputs, EntryRecord, HostRecord, OwnerRecord},
     tables::{Held, Table, Tables},
     use_cases::meters,
 };
-use billing::Purchase;
-use ledger::{Change, Charge, Entry, Ledger, RatingInput, UsageKey};
+use ledger::{Charge, Entry, Ledger, RatingInput, UsageKey};
 use std::{
     cell::RefCell,
     collections::BTreeSet,
@@ -29,7 +29,7 @@ use std::{
 };
 use store::{Reader, Record, Store, StoreError, Writer};
 use tokio::sync::broadcast;
-use types::{AccountId, Currency, HostId, InstanceId, Money, Month, Timestamp};
+use types::{HostId, InstanceId, Timestamp};
 
 /// Events a slow subscriber may fall behind by.
 const EVENT_BACKLOG: usize = 1024;
@@ -447,144 +447,6 @@ pub(crate) async fn to_the_end<T: Send + 'static>(
     tokio::spawn(work)
         .await
         .map_err(|error| ControlError::internal("An operation broke off.", error))?
-}
-
-/// A change under way.
-pub(crate) struct Transaction<'a> {
-    core: &'a Core,
-    writer: &'a Writer,
-    /// As they were when it began.
-    books: &'a Books,
-    /// As they are with what this change has done so far.
-    tables: RefCell<Tables>,
-    usage: Vec<Change>,
-    bought: Vec<Purchase>,
-    paid: Vec<Payment>,
-    events: Vec<(EventSubject, String)>,
-    decided: Vec<(Decision, DecisionInputs)>,
-}
-
-impl Transaction<'_> {
-    pub(crate) fn core(&self) -> &Core {
-        self.core
-    }
-
-    pub(crate) fn get<R: Record>(&self, key: &R::Key) -> Result<Option<R>> {
-        Ok(self.writer.get(key)?)
-    }
-
-    pub(crate) fn list<R: Record>(&self) -> Result<Vec<R>> {
-        Ok(self.writer.list()?)
-    }
-
-    pub(crate) fn list_under<R: Record>(&self, prefix: &str) -> Result<Vec<R>> {
-        Ok(self.writer.list_under(prefix)?)
-    }
-
-    /// All records of a kind that is held, with what this change has done to them.
-    pub(crate) fn all<R: Held>(&self) -> Table<R> {
-        self.tables.borrow().all()
-    }
-
-    pub(crate) fn put<R: Record + 'static>(&self, record: &R) -> Result<()> {
-        self.writer.put(record)?;
-        self.tables.borrow_mut().put(record);
-        Ok(())
-    }
-
-    pub(crate) fn delete<R>(&self, key: &R::Key) -> Result<bool>
-    where
-        R: Record<Key: Sized> + 'static,
-        R::Key: 'static,
-    {
-        let there = self.writer.delete::<R>(key)?;
-        self.tables.borrow_mut().delete::<R>(key);
-        Ok(there)
-    }
-
-    pub(crate) fn random(&self) -> u128 {
-        self.core.ports.entropy.random()
-    }
-
-    /// Says what happened, once it has.
-    pub(crate) fn event(&mut self, subject: EventSubject, message: impl Into<String>) {
-        self.events.push((subject, message.into()));
-    }
-
-    /// A placement was decided: a shadow is asked about it, once the change has happened.
-    pub(crate) fn decided(&mut self, decision: &Decision, inputs: &DecisionInputs) {
-        if self.core.policies.in_force().shadows_decisions() {
-            self.decided.push((decision.clone(), inputs.clone()));
-        }
-    }
-
-    /// Use begins, unless it has.
-    pub(crate) fn open_usage(&mut self, usage: ledger::Usage) {
-        if self.books.ledger.open_interval(&usage.key()).is_none() {
-            self.usage.push(Change::Open(usage));
-        }
-    }
-
-    /// Use ends, if it has begun.
-    pub(crate) fn close_usage(&mut self, key: UsageKey) {
-        if self.books.ledger.open_interval(&key).is_some() {
-            self.usage.push(Change::Close(key));
-        }
-    }
-
-    /// Use goes on as `usage`, if it goes on: from now on at another price.
-    pub(crate) fn change_usage(&mut self, usage: ledger::Usage) {
-        if !self.books.uses(&usage) {
-            self.usage.push(Change::Close(usage.key()));
-            self.usage.push(Change::Open(usage));
-        }
-    }
-
-    /// What was owed when this change began.
-    pub(crate) fn bills(&self) -> &Bills {
-        &self.books.bills
-    }
-
-    /// What the account has, with what this change bought and paid.
-    pub(crate) fn balance(&self, account: &AccountId, currency: Currency) -> Result<Money> {
-        let mut balance = self.books.bills.balance(account, currency);
-        let of = |whose: &AccountId, money: &Money| whose == account && money.currency == currency;
-        for Purchase { account, money, .. } in &self.bought {
-            if of(account, money) {
-                balance = balance.checked_sub(*money).map_err(bills::too_much)?;
-            }
-        }
-        for Payment { account, money, .. } in &self.paid {
-            if of(account, money) {
-                balance = balance.checked_add(*money).map_err(bills::too_much)?;
-            }
-        }
-        Ok(balance)
-    }
-
-    /// Something is bought; its account's budgets are told.
-    pub(crate) fn buy(&mut self, purchase: Purchase) -> Result<()> {
-        self.put(&PurchaseRecord::new(purchase.clone()))?;
-        let (account, money) = (purchase.account.clone(), purchase.money);
-        let month = Month::of(purchase.at);
-        self.bought.push(purchase);
-        let mut spent = self.books.bills.spent(&account, money.currency, month);
-        let now = self.bought.iter().filter(|purchase| {
-            (&purchase.account, purchase.money.currency) == (&account, money.currency)
-                && Month::of(purchase.at) == month
-        });
-        for purchase in now {
-            spent = spent.checked_add(purchase.money).map_err(bills::too_much)?;
-        }
-        tell_budgets(self, &account, month, spent)
-    }
-
-    /// An account's balance changes.
-    pub(crate) fn pay(&mut self, payment: Payment) -> Result<()> {
-        self.put(&PaymentRecord::new(payment.clone()))?;
-        self.paid.push(payment);
-        Ok(())
-    }
 }
 
 /// Refuses `count` more of `what` than a table may hold.

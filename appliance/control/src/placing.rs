@@ -15,7 +15,12 @@ use placement::{Affinity, Constraint, Decision, HostRow, HostTable, NoStock, Pla
 use types::{ByteCount, DecisionId, InstanceId};
 
 /// What an instance without a type is called when it is placed and priced.
-pub(crate) const CUSTOM_TYPE: &str = "custom";
+const CUSTOM_TYPE: &str = "custom";
+
+/// What an instance's type is called where it is placed and priced.
+pub(crate) fn type_name(instance_type: Option<&str>) -> &str {
+    instance_type.unwrap_or(CUSTOM_TYPE)
+}
 
 /// The hosts as they are within a transaction, to be filled one instance after the other.
 pub(crate) struct Hosts {
@@ -56,10 +61,7 @@ impl Hosts {
         let mut own = core.own_cpus();
         row.local_disk_used = local_disks_given(&transaction.all(), &transaction.all());
         let instances = transaction.all::<Instance>();
-        for instance in instances.values() {
-            if !instance.holds_capacity() {
-                continue;
-            }
+        for instance in instances.values().filter(|it| it.holds_capacity()) {
             let record = match &own {
                 Some(_) => transaction.get::<CpuRecord>(&instance.id)?,
                 None => None,
@@ -101,9 +103,7 @@ impl Hosts {
     ) -> (std::result::Result<Decision, NoStock>, DecisionInputs) {
         let mut request = PlacementRequest {
             instance: wanted.instance,
-            instance_type: wanted
-                .instance_type
-                .unwrap_or_else(|| CUSTOM_TYPE.to_owned()),
+            instance_type: type_name(wanted.instance_type.as_deref()).to_owned(),
             vcpus: wanted.vcpus,
             memory: wanted.memory,
             local_disk: wanted.local_disk,

@@ -1,6 +1,6 @@
 //! Images: parts that are received once and then only read.
 
-use crate::{Pool, PoolError, Result, Unfinished, remove, sync_folder};
+use crate::{Pool, PoolError, Result, Unfinished, check_room, remove, sync_folder};
 use sha2::{Digest, Sha256};
 use std::{
     fs::{self, File},
@@ -101,6 +101,7 @@ impl PartWriter {
     /// # Errors
     /// [`ErrorKind::Full`](crate::ErrorKind::Full) and whatever else the file system says.
     pub fn write(&mut self, data: &[u8]) -> Result<()> {
+        check_room(&self.unfinished.path, data.len())?;
         self.unfinished
             .file
             .write_all(data)

@@ -30,6 +30,10 @@ use types::{ByteCount, DiskId, ImageId};
 
 type Result<T> = std::result::Result<T, PoolError>;
 
+/// So many bytes of the file system are left to the host itself: its state and what its machines are made of may be on it, too, and
+/// it must come back to have anything deleted.
+const KEPT_FREE: u64 = 16 << 20;
+
 /// A folder of disks and images. The daemon that holds the state folder is the only one to write in it.
 #[derive(Debug)]
 pub struct Pool {
@@ -42,7 +46,7 @@ pub struct Pool {
 pub struct Space {
     /// All of it.
     pub total: ByteCount,
-    /// What is free.
+    /// What is free, without what is left to the host itself.
     pub free: ByteCount,
 }
 
@@ -90,7 +94,7 @@ impl Pool {
         let bytes = |blocks: u64| ByteCount::new(blocks.saturating_mul(stat.f_frsize));
         Ok(Space {
             total: bytes(stat.f_blocks),
-            free: bytes(stat.f_bavail),
+            free: bytes(stat.f_bavail).saturating_sub(ByteCount::new(KEPT_FREE)),
         })
     }
 
@@ -125,6 +129,7 @@ impl Pool {
     fn unfinished(&self) -> Result<Unfinished> {
         let number = self.unfinished.fetch_add(1, Ordering::Relaxed);
         let path = self.folder.join("unfinished").join(number.to_string());
+        check_room(&self.folder, 0)?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -137,6 +142,21 @@ impl Pool {
             named: false,
         })
     }
+}
+
+/// Refuses to write so many bytes where that would leave the host itself no room.
+fn check_room(path: &Path, length: usize) -> Result<()> {
+    let stat = statvfs(path)
+        .map_err(|error| PoolError::io("find the free space of", path, error.into()))?;
+    let needed = u64::try_from(length).unwrap_or(u64::MAX);
+    if stat.f_bavail.saturating_mul(stat.f_frsize) >= needed.saturating_add(KEPT_FREE) {
+        return Ok(());
+    }
+    Err(PoolError::io(
+        "write to",
+        path,
+        rustix::io::Errno::NOSPC.into(),
+    ))
 }
 
 /// A file that is being written.

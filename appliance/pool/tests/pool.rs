@@ -231,6 +231,11 @@ fn a_full_pool_says_so_and_keeps_nothing() {
         .expect("300 MiB hold no 800 MiB");
     assert_eq!(error.kind(), ErrorKind::Full, "{error}");
     assert!(error.next_step().contains("Delete"));
+    // The host itself has room still.
+    assert!(pool.space().unwrap().free < ByteCount::new(8 << 20));
+    let own = xfs.path().join("own");
+    fs::write(&own, vec![1; 4 << 20]).unwrap();
+    fs::remove_file(own).unwrap();
     drop(writer);
     assert_eq!(files(&xfs.path()), before);
     receive(&pool, image(2), b"fits again");

@@ -310,9 +310,7 @@ impl Actor {
                 first_output_ns.map(|at_ns| at_ns.saturating_sub(instance.requested_ns));
             charged::follow(transaction, &instance)?;
             meters::instance_runs(transaction, &id.to_string(), true)?;
-            for disk in instance.system_disk.iter().chain(&instance.data_disks) {
-                attach(transaction, *disk)?;
-            }
+            attach(transaction, &instance)?;
             put_instance(transaction, &mut instance)?;
             if first_output_ns.is_some() {
                 transaction.event(
@@ -367,9 +365,7 @@ impl Actor {
                 return Ok(());
             };
             if had_machine {
-                for disk in instance.system_disk.iter().chain(&instance.data_disks) {
-                    attach(transaction, *disk)?;
-                }
+                attach(transaction, &instance)?;
             }
             if let Some(state) = instance.state.after(Change::Exit) {
                 instance.state = state;
@@ -421,7 +417,13 @@ async fn sync(core: &Arc<Core>, disks: Vec<(DiskId, DiskCategory)>) -> Result<()
     Ok(())
 }
 
-fn attach(transaction: &mut Transaction<'_>, id: DiskId) -> Result<()> {
+/// Notes that the disks of an instance are there and in use.
+fn attach(transaction: &mut Transaction<'_>, instance: &Instance) -> Result<()> {
+    let mut disks = instance.system_disk.iter().chain(&instance.data_disks);
+    disks.try_for_each(|disk| attach_disk(transaction, *disk))
+}
+
+fn attach_disk(transaction: &mut Transaction<'_>, id: DiskId) -> Result<()> {
     let Some(mut disk) = transaction.get::<Disk>(&id)? else {
         return Ok(());
     };

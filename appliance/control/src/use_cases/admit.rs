@@ -5,7 +5,7 @@ use crate::{
     commands::{Charging, RunInstances},
     core::{Transaction, sentence},
     model::{DiskCategory, EventSubject, Instance, PolicyKind},
-    placing::CUSTOM_TYPE,
+    placing::type_name,
     use_cases::run_instances::new_disks,
 };
 use instance::admission::{Answer, DiskRequest, Holdings, InstancesRequest, Offers};
@@ -74,10 +74,7 @@ fn request(account: types::AccountId, command: &RunInstances, size: &Size) -> In
     };
     InstancesRequest {
         account,
-        instance_type: command
-            .instance_type
-            .clone()
-            .unwrap_or_else(|| CUSTOM_TYPE.to_owned()),
+        instance_type: type_name(command.instance_type.as_deref()).to_owned(),
         vcpus: size.vcpus,
         memory: size.memory,
         disks: system_disk.chain(new_disks(command)).map(disk).collect(),

@@ -12,7 +12,7 @@ use crate::{
         Disk, DiskState, EventSubject, IMAGE_METER, Image, ImageState, Instance, Intent, Meter,
         State,
     },
-    placing::CUSTOM_TYPE,
+    placing::type_name,
 };
 use billing::{
     METER_DECIMALS, MeteredInstance, PolicyMeter, check_meter_name, check_meter_quantity,
@@ -141,10 +141,7 @@ fn wanted(core: &Core, instance: &Instance) -> Option<Vec<PolicyMeter>> {
     let asked = MeteredInstance {
         instance: instance.id,
         account: core.settings.account.clone(),
-        instance_type: instance
-            .instance_type
-            .clone()
-            .unwrap_or_else(|| CUSTOM_TYPE.to_owned()),
+        instance_type: type_name(instance.instance_type.as_deref()).to_owned(),
         vcpus: instance.vcpus,
         memory: instance.memory,
         image: instance.image,
@@ -160,11 +157,23 @@ fn wanted(core: &Core, instance: &Instance) -> Option<Vec<PolicyMeter>> {
     decided.answer
 }
 
-/// Whether `meter` is what the policy wants, or the operator has set one of that name.
-fn stands(meter: &Meter, wanted: &PolicyMeter) -> bool {
-    let same = meter.quantity == wanted.quantity.normalize()
-        && meter.while_running == wanted.while_running;
-    meter.name == wanted.name && (!meter.by_policy || same)
+/// What of an instance's meters ends, and what is to be set, for it to be as the policy wants it. What the operator has set stands.
+fn differences<'a>(
+    there: &[&'a Meter],
+    mut wanted: Vec<PolicyMeter>,
+) -> (Vec<&'a Meter>, Vec<PolicyMeter>) {
+    let unwanted =
+        |meter: &&&Meter| meter.by_policy && wanted.iter().all(|wanted| wanted.name != meter.name);
+    let over = there.iter().filter(unwanted).copied().collect();
+    wanted.retain(|wanted| {
+        let stands = |meter: &&Meter| {
+            let same = meter.quantity == wanted.quantity.normalize()
+                && meter.while_running == wanted.while_running;
+            meter.name == wanted.name && (!meter.by_policy || same)
+        };
+        !there.iter().any(stands)
+    });
+    (over, wanted)
 }
 
 /// Has that metered of an instance which the billing policy in force says, where the operator has not set it. Without a usable answer
@@ -175,16 +184,12 @@ pub(crate) fn follow_policy(transaction: &mut Transaction<'_>, instance: &Instan
     };
     let resource = instance.id.to_string();
     let there = transaction.list_under::<Meter>(&Meter::keys_of(&resource))?;
-    for meter in there.iter().filter(|meter| meter.by_policy) {
-        if wanted.iter().all(|wanted| wanted.name != meter.name) {
-            end(transaction, meter)?;
-        }
-    }
-    for wanted in wanted {
+    let there: Vec<&Meter> = there.iter().collect();
+    let (over, new) = differences(&there, wanted);
+    over.into_iter()
+        .try_for_each(|meter| end(transaction, meter))?;
+    for wanted in new {
         let before = there.iter().find(|meter| meter.name == wanted.name);
-        if before.is_some_and(|before| stands(before, &wanted)) {
-            continue;
-        }
         let meter = Meter {
             key: Meter::key_of(&resource, &wanted.name),
             name: wanted.name,
@@ -192,7 +197,7 @@ pub(crate) fn follow_policy(transaction: &mut Transaction<'_>, instance: &Instan
             quantity: wanted.quantity.normalize(),
             while_running: wanted.while_running,
             by_policy: true,
-            created_at: created_at(transaction, before),
+            created_at: created_at(transaction, before.copied()),
         };
         keep(transaction, &meter, runs(instance))?;
     }
@@ -207,11 +212,9 @@ pub(crate) fn follow_policy_everywhere(core: &Core) -> Result<()> {
             return false;
         };
         let resource = instance.id.to_string();
-        let mut there = meters.iter().filter(|meter| meter.resource == resource);
-        let missing = |wanted: &PolicyMeter| !there.clone().any(|meter| stands(meter, wanted));
-        let new = wanted.iter().any(missing);
-        new || there
-            .any(|meter| meter.by_policy && wanted.iter().all(|wanted| wanted.name != meter.name))
+        let there = meters.iter().filter(|meter| meter.resource == resource);
+        let (over, new) = differences(&there.collect::<Vec<_>>(), wanted);
+        !over.is_empty() || !new.is_empty()
     };
     let instances = core.all::<Instance>();
     let differing: BTreeSet<InstanceId> = instances

@@ -6,7 +6,7 @@ use crate::{
     commands::{Charging, QuoteInstances},
     core::{Core, blocking, sentence},
     model::{DiskCategory, Quoted, SpotMarket},
-    placing::CUSTOM_TYPE,
+    placing::type_name,
     use_cases::{
         purchase::check_limit,
         run_instances::{check_sizes, local_disks_of, shape},
@@ -29,7 +29,7 @@ pub(crate) struct Priced {
 impl Priced {
     /// What its type is called where prices are set.
     pub(crate) fn type_name(&self) -> &str {
-        self.instance_type.as_deref().unwrap_or(CUSTOM_TYPE)
+        type_name(self.instance_type.as_deref())
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     ControlError, Result, charged,
     core::{Core, Transaction},
     model::{EventSubject, Instance, Intent, SpotMarket},
-    placing::{CUSTOM_TYPE, Hosts},
+    placing::{Hosts, type_name},
     use_cases::{
         begin_release,
         purchase::hourly,
@@ -67,7 +67,8 @@ impl Core {
         now: Timestamp,
     ) -> Result<SpotVerdict> {
         let currency = lease.entry_price.currency;
-        let market = self.get::<SpotMarket>(&type_of(instance).to_owned())?;
+        let market =
+            self.get::<SpotMarket>(&type_name(instance.instance_type.as_deref()).to_owned())?;
         let prices = match market {
             // Without a market, or with one in another currency, no price is above a bid.
             Some(market) if market.prices.currency() == currency => market.prices,
@@ -193,10 +194,6 @@ pub(crate) fn make_room(
             Ok(last)
         }
     }
-}
-
-fn type_of(instance: &Instance) -> &str {
-    instance.instance_type.as_deref().unwrap_or(CUSTOM_TYPE)
 }
 
 fn in_words(reason: SpotReason) -> String {
