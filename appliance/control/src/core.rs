@@ -10,11 +10,11 @@ pub(crate) use transaction::Transaction;
 use crate::{
     ControlError, ErrorKind, Result, Settings,
     bills::{self, Bills},
-    model::{Decision, Event, EventSubject, Policy, PolicyRoles},
+    model::{Event, EventSubject, Policy, PolicyRoles},
     policies::Board,
     ports::Ports,
     reconcile::credits::Accounts,
-    records::{ChargeRecord, DecisionInputs, EntryRecord, HostRecord, OwnerRecord},
+    records::{ChargeRecord, EntryRecord, HostRecord, OwnerRecord},
     tables::{Held, Table, Tables},
     use_cases::meters,
 };

@@ -5,7 +5,7 @@ mod asked_disks;
 pub(super) use asked_disks::{local_disks_of, new_disks};
 
 use crate::{
-    Control, ControlError, ErrorKind, Result,
+    Control, ControlError, Result,
     commands::{DataDisk, RunInstances},
     core::{Core, Transaction, check_room, sentence, to_the_end},
     model::{
@@ -18,7 +18,7 @@ use crate::{
     tokens::Ticket,
     use_cases::{
         admit::{Size, admit},
-        check_names, images, meters,
+        check_names, disks, images, meters,
         place::{Place, find_place},
         purchase::{self, Offer},
         quotes::Priced,
